@@ -1,0 +1,1 @@
+"""The providers: what they share (`base`) and one module each."""

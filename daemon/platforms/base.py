@@ -1,0 +1,69 @@
+"""What every platform does, and nothing about how Duly queues.
+
+A platform knows nothing of the database. Adding one is a module that implements `Platform`, a table of
+its error codes, and the conformance tests in tests/ that all platforms share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from daemon.model import Accepted, Callback, Channel, Outcome, Problem, Rendered
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRequest:
+    """An HTTP request that claims to come from a platform."""
+
+    urls: tuple[str, ...]  # the URLs under which the platform may have called us, most likely first
+    headers: Mapping[str, str]  # case-insensitive
+    query: Mapping[str, str]
+    content_type: str  # without parameters, lower case
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The platform surely does not have the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """The platform could not be asked, or its answer settles nothing. `detail` says why."""
+
+    detail: str = ""
+
+
+Found = Accepted | Absent | CannotTell
+
+
+class Platform(Protocol):
+    """One account on one provider."""
+
+    @property
+    def channels(self) -> frozenset[Channel]:
+        """The channels it can carry."""
+
+    async def open(self) -> None:
+        """Make the connections that last; called once before anything else."""
+
+    async def close(self) -> None:
+        """Close them; no call is under way."""
+
+    async def send(self, rendered: Rendered) -> Outcome:
+        """Make one call. Never raises for what the network or the platform does: that is an `Outcome`."""
+
+    async def find(self, rendered: Rendered, since: datetime) -> Found:
+        """Ask whether the platform has taken this delivery since `since`."""
+
+    def validate(self, rendered: Rendered) -> list[Problem]:
+        """What is wrong with it, without asking anybody."""
+
+    def parse_status(self, request: CallbackRequest) -> list[Callback]:
+        """Check and translate a status callback. Raises `BadSignature` or `MalformedCallback`."""
+
+    def parse_inbound(self, request: CallbackRequest) -> list[Callback]:
+        """Check and translate an inbound message. Raises `BadSignature` or `MalformedCallback`."""
