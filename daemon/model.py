@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -54,9 +53,7 @@ class State(StrEnum):
         return self in _FINAL
 
 
-_FINAL = frozenset(
-    {State.DELIVERED, State.READ, State.FAILED, State.EXPIRED, State.SKIPPED, State.CANCELED}
-)
+_FINAL = frozenset({State.DELIVERED, State.READ, State.FAILED, State.EXPIRED, State.SKIPPED, State.CANCELED})
 
 
 class ReasonCategory(StrEnum):
@@ -159,11 +156,11 @@ class Delivery:
     body: str
     category: str
     priority: int
-    due_at: datetime
-    expires_at: datetime | None
     attempts: int  # calls that may have reached the platform, before this one
     segments: int  # what the carrier counts and limits are counted in; 1 where a channel has none
     lease_token: int
+    leased_at: float  # by the monotonic clock
+    expires_in_seconds: float | None = None  # from leased_at, by the database's clock; None: never
     media_urls: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
 

@@ -6,7 +6,7 @@ its error codes, and the conformance tests in tests/ that all platforms share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -26,18 +26,16 @@ class CallbackRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
-    """The platform surely does not have the message."""
-
-
-@dataclass(frozen=True, slots=True)
 class CannotTell:
     """The platform could not be asked, or its answer settles nothing. `detail` says why."""
 
     detail: str = ""
 
 
-Found = Accepted | Absent | CannotTell
+# Every message the platform has that may be the delivery asked for, none: it surely has no such message.
+# A list and not one answer, because two equal messages to one address look the same to the platform: whoever
+# asks knows which of them other deliveries have already claimed.
+Found = Sequence[Accepted] | CannotTell
 
 
 class Platform(Protocol):
@@ -56,8 +54,11 @@ class Platform(Protocol):
     async def send(self, rendered: Rendered) -> Outcome:
         """Make one call. Never raises for what the network or the platform does: that is an `Outcome`."""
 
+    async def check(self) -> str | None:
+        """Ask the platform whether the credentials are good; None if so, else what is wrong."""
+
     async def find(self, rendered: Rendered, since: datetime) -> Found:
-        """Ask whether the platform has taken this delivery since `since`."""
+        """What the platform has taken since `since` that may be this delivery."""
 
     def validate(self, rendered: Rendered) -> list[Problem]:
         """What is wrong with it, without asking anybody."""

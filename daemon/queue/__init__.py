@@ -1,0 +1,1 @@
+"""From due rows to platform calls to recorded outcomes: one actor a module."""

@@ -1,0 +1,26 @@
+"""What every part of the process is: one class with one `run()`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Actor(Protocol):
+    """A part that runs for as long as the process does.
+
+    The supervisor calls `run()` and calls it again if it dies, on the same object: what an actor holds
+    (its inbox, its calls in flight) outlives a crash of its loop.
+    """
+
+    @property
+    def name(self) -> str:
+        """Short, unique, for logs and /readyz."""
+
+    async def run(self) -> None:
+        """Works until `stop()` or cancellation. Raising is a death; returning before `stop()` is one too."""
+
+    async def stop(self) -> None:
+        """Finishes in order: take nothing new, complete or hand back what is held, let `run()` return."""
+
+    def health(self) -> str | None:
+        """What keeps it from its work, in a few words; None where nothing does."""

@@ -1,0 +1,114 @@
+"""What all commands share: the options, the connection, how errors and facts are printed."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import anyio
+import asyncpg
+import orjson
+import typer
+import uvloop
+
+from daemon.config import Config, ConfigError, load_config
+from daemon.store.database import Connection, Database, DatabaseDown, describe
+from daemon.store.embedded import EmbeddedError, EmbeddedHandle, start
+
+T = TypeVar("T")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", help="The TOML; else $DULY_CONFIG, ./duly.toml or /etc/duly/duly.toml."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Ends the command with a message on stderr. 1: it failed, 2: it was called wrongly."""
+    print(f"duly: {message}", file=sys.stderr)
+    raise typer.Exit(status)
+
+
+def configuration(path: Path | None) -> Config:
+    """The configuration, or the end of the command with every problem in it."""
+    try:
+        return load_config(path)
+    except ConfigError as error:
+        fail(str(error), 2)
+
+
+def print_json(facts: object) -> None:
+    """One JSON document on stdout."""
+    print(orjson.dumps(facts, option=orjson.OPT_INDENT_2, default=str).decode())
+
+
+def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Runs a command's coroutine; an outage or Postgres' refusal ends it with status 1, in plain words."""
+    try:
+        return uvloop.run(main())
+    except EmbeddedError as error:
+        fail(str(error))
+    except DatabaseDown as error:
+        fail(f"the database cannot be asked: {error}")
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError):
+        fail("the database has not been migrated: run `duly migrate`")
+    except asyncpg.InvalidParameterValueError as error:
+        fail(str(error), 2)
+    except asyncpg.PostgresError as error:
+        fail(describe(error))
+
+
+async def start_embedded(config: Config) -> EmbeddedHandle | None:
+    """The embedded server, started or joined; None where the TOML names another database."""
+    if not config.database.embedded:
+        return None
+    return await anyio.to_thread.run_sync(start, config.database.data_dir)
+
+
+def open_database(
+    config: Config, embedded: EmbeddedHandle | None, dsn: Callable[[], str] | None = None
+) -> Database:
+    """The pool for a configuration. It connects when first used."""
+    found = embedded.server.dsn if embedded is not None else config.database.url.reveal()
+    return Database(
+        dsn or (lambda: found),
+        pool_size=config.database.pool_size,
+        connect_timeout_seconds=config.database.connect_timeout_seconds,
+        statement_timeout_seconds=config.database.statement_timeout_seconds,
+        application_name=f"duly {config.daemon.node}"[:63],
+    )
+
+
+@contextlib.asynccontextmanager
+async def connected(config: Config) -> AsyncIterator[Connection]:
+    """One connection for a short command; an embedded server nobody else uses is stopped again after it."""
+    embedded = await start_embedded(config)
+    try:
+        database = open_database(config, embedded)
+        try:
+            async with database.acquire() as conn:
+                yield conn
+        finally:
+            await database.close()
+    finally:
+        if embedded is not None:
+            await anyio.to_thread.run_sync(embedded.stop)
+
+
+def table(rows: list[Mapping[str, object]], columns: list[str]) -> str:
+    """Rows as aligned text."""
+    lines = [[c.replace("_", " ") for c in columns]] + [[_cell(row.get(c)) for c in columns] for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

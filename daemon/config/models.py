@@ -1,0 +1,286 @@
+"""The tables of the TOML as frozen models. config.example.toml says the same for operators."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, field_validator
+from pydantic_core.core_schema import ValidationInfo
+
+from daemon.config.platforms import AnyPlatform, Section
+from daemon.config.problems import invalid
+from daemon.config.secrets import Secret
+from daemon.config.values import (
+    E164,
+    EMBEDDED,
+    AccountName,
+    Burst,
+    Rate,
+    Seconds,
+    Url,
+    WorkspaceName,
+    check_dsn,
+    check_listen,
+    is_loopback,
+    masked_dsn,
+    matching,
+    split_listen,
+)
+from daemon.model import Channel
+
+
+def _checked_dsn(url: Secret) -> Secret:
+    check_dsn(url.reveal())
+    return url
+
+
+def _directory(value: object) -> object:
+    """A text as an absolute path, its `~` expanded."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise invalid("must be a directory's path in quotes", 'for example: data_dir = "/var/lib/duly"')
+    try:
+        return _absolute(Path(value).expanduser())
+    except RuntimeError:
+        raise invalid("begins with a ~ whose home is not known", "write the whole path") from None
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return Path(os.path.abspath(path))
+    except OSError:  # the current directory is gone; whoever opens the path will say so
+        return path
+
+
+class DatabaseConfig(Section):
+    """`[database]`: which Postgres, and how it is spoken to. A change needs a restart."""
+
+    url: Annotated[Secret, AfterValidator(_checked_dsn)] = Secret(EMBEDDED)
+    """"embedded", or a DSN (several hosts allowed); a secret, as it holds a password. See `masked_url`."""
+
+    data_dir: Annotated[Path, BeforeValidator(_directory)] = Field(
+        default_factory=lambda: _absolute(Path(".duly/postgres"))
+    )
+    """Where the embedded server keeps its data: an absolute path. Of no use with a DSN."""
+
+    migrate: bool = Field(default_factory=lambda data: "url" in data and data["url"].reveal() == EMBEDDED)
+    """Apply migrations at start; by default only to the embedded server."""
+
+    pool_size: int = Field(default=8, ge=2, le=100)
+    """Connections, at most."""
+
+    statement_timeout_seconds: float = Field(default=30.0, gt=0, le=3600)
+    """A statement that takes longer is canceled by the server. Seconds."""
+
+    connect_timeout_seconds: float = Field(default=10.0, gt=0, le=300)
+    """How long a new connection may take. Seconds."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether we start a server of our own, in `data_dir`."""
+        return self.url.reveal() == EMBEDDED
+
+    @property
+    def masked_url(self) -> str:
+        """The URL with its passwords as `***`: fit for logs."""
+        return masked_dsn(self.url.reveal())
+
+    @field_validator("data_dir")
+    @classmethod
+    def _only_embedded(cls, data_dir: Path, info: ValidationInfo) -> Path:
+        url = info.data.get("url")
+        if url is not None and url.reveal() != EMBEDDED:
+            raise invalid("is for the embedded server only", 'remove it, or set url = "embedded"')
+        return data_dir
+
+    @field_serializer("url")
+    def _masked(self, url: Secret) -> str:
+        return masked_dsn(url.reveal())
+
+
+class DaemonConfig(Section):
+    """`[daemon]`: the process. `node` needs a restart, the rest does not."""
+
+    node: Annotated[
+        str,
+        AfterValidator(matching("[!-~]{1,63}", "must be 1 to 63 characters without spaces", "shorten it")),
+    ] = Field(default_factory=lambda: socket.gethostname()[:63] or "duly", examples=["mail-1"])
+    """This daemon's name among those on the database; by default the host's."""
+
+    lease_seconds: float = Field(default=30.0, ge=5, le=3600)
+    """How long a lease holds before another daemon may take the row over. Seconds."""
+
+    shutdown_seconds: float = Field(default=25.0, ge=1, le=600)
+    """How long calls in flight may take to finish after SIGTERM. Seconds."""
+
+    batch: int = Field(default=500, ge=1, le=10_000)
+    """Rows that one lease takes, at most."""
+
+    buffer: int = Field(default=1000, ge=1, le=100_000)
+    """Rows that one account holds in memory, at most."""
+
+    poll_seconds: float = Field(default=5.0, ge=0.1, le=10)
+    """An idle daemon asks the database this often. Seconds."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
+
+    log_format: Literal["json", "console"] = "json"
+    """One JSON object a line, or lines for people."""
+
+    max_restarts: int = Field(default=5, ge=0, le=1000)
+    """More deaths of one actor than this within `restart_window_seconds` end the process."""
+
+    restart_window_seconds: Seconds = 60.0
+    """The window for `max_restarts`. Seconds."""
+
+
+class WebConfig(Section):
+    """`[web]`: the page, the API and the platforms' callbacks. `listen` needs a restart."""
+
+    listen: Annotated[str, AfterValidator(check_listen)] = "127.0.0.1:8080"
+    """Host and port; an IPv6 address in brackets; port 0 lets the system choose."""
+
+    public_url: Url | None = Field(default=None, examples=["https://duly.example.com"])
+    """Under which URL the platforms reach us, without a trailing slash. None: there are no callbacks."""
+
+    username: Annotated[
+        str,
+        AfterValidator(
+            matching("[^:\x00-\x1f\x7f]{1,100}", "must be 1 to 100 characters without a colon", "change it")
+        ),
+    ] = "duly"
+    """Who logs in to the page."""
+
+    password: Secret | None = Field(default=None)
+    """With what. None: the page answers to this machine only."""
+
+    max_body_bytes: int = Field(default=65_536, ge=1024, le=16_777_216)
+    """A request's body may be this large. Bytes."""
+
+    @property
+    def host(self) -> str:
+        """The host of `listen`, without brackets."""
+        return self._listen[0]
+
+    @property
+    def port(self) -> int:
+        """The port of `listen`; 0 lets the system choose."""
+        return self._listen[1]
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach `listen`."""
+        return is_loopback(self.host)
+
+    @property
+    def _listen(self) -> tuple[str, int]:
+        found = split_listen(self.listen)
+        assert found is not None  # check_listen saw to it
+        return found
+
+
+class LimitsConfig(Section):
+    """`[limits]`: what each workspace and each sender may send, in segments."""
+
+    workspace_per_second: Rate = 10.0
+    """Segments a second for each workspace."""
+
+    workspace_burst: Burst = 50
+    """Segments that a workspace may send at once after a pause."""
+
+    workspace_per_minute: Rate | None = Field(default=None, examples=[300])
+    """Segments a minute for each workspace; None: no such limit."""
+
+    sender_per_second: Rate | None = Field(default=None, examples=[1])
+    """Segments a second for each sender; None: no such limit."""
+
+    sender_burst: Burst | None = Field(default=None, examples=[5])
+    """Segments that a sender may send at once. None: evenly spread, at most a twentieth of a second's."""
+
+    sender_per_minute: Rate | None = Field(default=None, examples=[60])
+    """Segments a minute for each sender; None: no such limit."""
+
+
+class RulesConfig(Section):
+    """`[rules]`: empty for now."""
+
+
+class RoutesConfig(Section):
+    """`[routes]` and a workspace's `routes`: which account a channel goes by."""
+
+    sms: str | None = Field(default=None, examples=["main"])
+    """The account for SMS."""
+
+    def get(self, channel: Channel) -> str | None:
+        """The account named for `channel`, or None."""
+        name: str | None = getattr(self, channel.value, None)
+        return name
+
+
+class WorkspaceConfig(Section):
+    """`[workspaces.NAME]`: what one workspace has that others have not."""
+
+    per_second: Rate | None = Field(default=None, examples=[20])
+    """Segments a second; None: `limits.workspace_per_second`."""
+
+    burst: Burst | None = Field(default=None, examples=[100])
+    """Segments at once; None: `limits.workspace_burst`."""
+
+    per_minute: Rate | None = Field(default=None, examples=[600])
+    """Segments a minute; None: `limits.workspace_per_minute`."""
+
+    sender: E164 | None = Field(default=None, alias="from", examples=["+15005550006"])
+    """`from` in the TOML: the number that its messages come from; None: the account's."""
+
+    routes: RoutesConfig = RoutesConfig()
+    """Its own accounts; what is not named goes by `[routes]`."""
+
+    duplicate_window_seconds: float = Field(default=0.0, ge=0, le=2_592_000)
+    """Equal content to one address within this window is refused. Seconds; 0: off."""
+
+
+class SandboxConfig(Section):
+    """`[sandbox]`: for trying out only."""
+
+    url: Url | None = Field(default=None, examples=["http://127.0.0.1:8090"])
+    """Where a running stand-in listens; the page's /sandbox shows its phones."""
+
+
+class Config(Section):
+    """A whole configuration, valid in itself. Made by `load_config` and `parse_config`."""
+
+    database: DatabaseConfig = Field(default_factory=DatabaseConfig)
+    daemon: DaemonConfig = Field(default_factory=DaemonConfig)
+    web: WebConfig = WebConfig()
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+    rules: RulesConfig = RulesConfig()
+    platforms: dict[AccountName, AnyPlatform] = Field(default_factory=dict)
+    routes: RoutesConfig = RoutesConfig()
+    workspaces: dict[WorkspaceName, WorkspaceConfig] = Field(default_factory=dict)
+    sandbox: SandboxConfig = SandboxConfig()
+
+    def redacted(self) -> dict[str, Any]:
+        """Everything in effect, by its TOML key, as plain JSON values: secrets are `<secret>`, the DSN's
+        passwords `***`, what is not set None.
+        """
+        return self.model_dump(mode="json", by_alias=True)
+
+    def account_for(self, workspace: str, channel: Channel) -> str | None:
+        """The account that carries `channel` for `workspace`.
+
+        That is the workspace's own route, else `[routes]`, else the only enabled account that carries it,
+        else None. A route holds even while its account is not enabled: its deliveries wait.
+        """
+        own = self.workspaces.get(workspace)
+        named = (own.routes.get(channel) if own else None) or self.routes.get(channel)
+        if named is not None:
+            return named
+        able = [
+            name
+            for name, account in self.platforms.items()
+            if account.enabled and channel in account.channels
+        ]
+        return able[0] if len(able) == 1 else None

@@ -1,0 +1,1 @@
+"""What is said: rendering, and later templates and variants."""

@@ -1,0 +1,62 @@
+"""Logs: one JSON object a line, with ids and without bodies, addresses or secrets."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import orjson
+import structlog
+
+# Whatever a caller passes under these names is never written.
+_HIDDEN = frozenset(
+    {"body", "to", "address", "auth_token", "password", "dsn", "url", "headers", "authorization"}
+)
+
+EventDict = MutableMapping[str, Any]
+
+
+def hide(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """A structlog processor that blanks what must not be in a log."""
+    for key in _HIDDEN & event.keys():
+        event[key] = "<hidden>"
+    return event
+
+
+def configure(level: str = "info", style: Literal["json", "console"] = "json") -> None:
+    """Sets up structlog and sends the standard library's loggers the same way. May be called again."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        hide,
+    ]
+    if style == "json":
+        last: list[structlog.typing.Processor] = [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=_dumps),
+        ]
+    else:
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(processors=[*_strip(), *last], foreign_pre_chain=shared)
+    )
+    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+
+
+def _strip() -> list[structlog.typing.Processor]:
+    return [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
+
+
+def _dumps(event: Any, default: Any = None, **_: Any) -> str:
+    return orjson.dumps(event, default=default or str).decode()

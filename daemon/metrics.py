@@ -1,0 +1,34 @@
+"""The numbers for Prometheus, in one registry. Labels are accounts and states, never workspaces or people."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+OUTCOMES = Counter(
+    "duly_outcomes",
+    "Calls to platforms by what the delivery became",
+    ["account", "state", "reason"],
+    registry=REGISTRY,
+)
+CALLBACKS = Counter("duly_callbacks", "Status callbacks taken", ["account", "status"], registry=REGISTRY)
+REFUSED_CALLBACKS = Counter(
+    "duly_refused_callbacks",
+    "Callbacks refused, unsigned (403) or malformed (400)",
+    ["account", "status"],
+    registry=REGISTRY,
+)
+INBOUND = Counter("duly_inbound", "Messages from people stored", ["account"], registry=REGISTRY)
+LEASED = Counter("duly_leased", "Deliveries leased", registry=REGISTRY)
+RESCUED = Counter("duly_rescued", "Deliveries taken over from dead daemons", ["state"], registry=REGISTRY)
+DEATHS = Counter("duly_actor_deaths", "Actors that died and were restarted", ["actor"], registry=REGISTRY)
+CALL_SECONDS = Histogram(
+    "duly_call_seconds",
+    "How long platforms take to answer",
+    ["account"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60),
+    registry=REGISTRY,
+)
+WAITING = Gauge("duly_waiting", "Leased deliveries in memory, not yet begun", ["account"], registry=REGISTRY)
+IN_FLIGHT = Gauge("duly_in_flight", "Calls under way", ["account"], registry=REGISTRY)

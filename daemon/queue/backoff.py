@@ -1,0 +1,83 @@
+"""What follows an outcome: a retry and when, or the end. Pure decisions."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from daemon.model import Accepted, Outcome, Reason, ReasonCategory, Rejected, State, Unknown
+
+_DAY_SECONDS = 24 * 3600.0
+_RETRIED = frozenset({ReasonCategory.TEMPORARY, ReasonCategory.LIMIT})
+# The whole account is concerned, not this delivery: it waits until the operator has mended the account.
+ACCOUNT_REASONS = frozenset({Reason.BAD_CREDENTIALS, Reason.ACCOUNT_SUSPENDED})
+ACCOUNT_PAUSE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What a delivery becomes."""
+
+    state: State
+    reason: Reason | None = None
+    retry_seconds: float = 0.0  # only with QUEUED
+    counts: bool = True  # whether the call may have reached the platform
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential backoff with full jitter: each pause is random between 0 and base * 2^n, at most `cap`.
+
+    Full jitter spreads those that failed together; see "Exponential Backoff And Jitter" (AWS, 2015).
+    """
+
+    max_attempts: int = 5
+    base_seconds: float = 30.0
+    cap_seconds: float = 3600.0
+
+    def pause_seconds(self, attempts: int, rng: random.Random) -> float:
+        """Seconds to wait after `attempts` calls; never under one second."""
+        ceiling = min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempts - 1, 30))
+        return max(1.0, rng.uniform(0, ceiling))
+
+
+def after(outcome: Outcome, *, attempts: int, policy: RetryPolicy, rng: random.Random) -> Next:
+    """What follows the call number `attempts`."""
+    match outcome:
+        case Accepted():
+            return Next(State.SENT)
+        case Unknown(reason=reason):
+            return Next(State.UNCERTAIN, reason)
+        case Rejected(reason=reason, reached=reached, retry_after_seconds=asked):
+            return after_failure(
+                reason, attempts=attempts, policy=policy, rng=rng, asked_seconds=asked, reached=reached
+            )
+
+
+def after_failure(
+    reason: Reason,
+    *,
+    attempts: int,
+    policy: RetryPolicy,
+    rng: random.Random,
+    asked_seconds: float | None = None,
+    reached: bool = True,
+) -> Next:
+    """What follows when the platform surely did not deliver, for `reason`.
+
+    A call that a limit turned away, or that never reached the platform, was no attempt: it neither counts
+    nor uses up the attempts.
+    """
+    if reason in ACCOUNT_REASONS:
+        return Next(State.QUEUED, reason, ACCOUNT_PAUSE_SECONDS, counts=False)
+    counts = reached and reason.category is not ReasonCategory.LIMIT
+    if reason.category not in _RETRIED:
+        return Next(State.FAILED, reason, counts=counts)
+    if counts and attempts >= policy.max_attempts:
+        return Next(State.FAILED, reason)
+    pause = policy.pause_seconds(attempts, rng)
+    if reason is Reason.DAILY_LIMIT:
+        pause = _DAY_SECONDS
+    if asked_seconds is not None:
+        pause = max(asked_seconds, min(pause, 2 * asked_seconds))
+    return Next(State.QUEUED, reason, pause, counts)

@@ -1,0 +1,92 @@
+"""Makes the TOML's workspaces and accounts known to the database, and knows all workspaces by their ids."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from daemon.store.database import Database, DatabaseDown
+from daemon.store.sql import query
+
+_RETRY_SECONDS = 0.5
+
+
+class Directory:
+    """An actor: registers what the TOML names, at start and after each reload, and answers id → name."""
+
+    name = "directory"
+
+    def __init__(
+        self,
+        database: Database,
+        windows: Callable[[], Mapping[str, float]],
+        platforms: Callable[[], Mapping[str, str]],
+        on_change: Callable[[], None],
+        *,
+        after: asyncio.Event | None = None,
+    ) -> None:
+        self._database = database
+        self._windows = windows  # workspace → duplicate window in seconds
+        self._platforms = platforms  # account → platform
+        self._on_change = on_change
+        self._after = after
+        self._names: dict[int, str] = {}
+        self._registered = False
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self._stopping = False
+
+    def name_of(self, workspace_id: int) -> str | None:
+        """A workspace's name; None for one not heard of yet, which is then looked up."""
+        found = self._names.get(workspace_id)
+        if found is None:
+            self._wanted.set()
+        return found
+
+    def id_of(self, name: str) -> int | None:
+        """A workspace's id, if it is known."""
+        return next((i for i, n in self._names.items() if n == name), None)
+
+    def reload(self) -> None:
+        """Registers again what the TOML names now."""
+        self._registered = False
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Looks up what is missing, until `stop()`."""
+        if self._after is not None:
+            await self._after.wait()
+        while not self._stopping:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                if not self._registered:
+                    await self._register()
+                rows = await self._database.fetch(query("workspaces"))
+            except DatabaseDown:
+                self._wanted.set()
+            else:
+                known = len(self._names)
+                self._names = {row["id"]: row["name"] for row in rows}
+                if len(self._names) != known:
+                    self._on_change()
+            await asyncio.sleep(_RETRY_SECONDS if self._wanted.is_set() else 0)
+
+    async def stop(self) -> None:
+        """Ends after the look-up under way."""
+        self._stopping = True
+        self._wanted.set()
+
+    def health(self) -> str | None:
+        """Until the first registration nothing can be queued for a new workspace."""
+        return None if self._registered else "workspaces are not registered yet"
+
+    async def _register(self) -> None:
+        self._registered = True
+        try:
+            async with self._database.acquire() as conn:
+                await conn.executemany(query("register_workspace"), list(self._windows().items()))
+                await conn.executemany(query("register_account"), list(self._platforms().items()))
+        except DatabaseDown:
+            self._registered = False
+            raise

@@ -1,0 +1,117 @@
+"""This daemon among the others: its claim on what it leases, and its share of every limit."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from daemon import __version__, clock
+from daemon.store.database import Database, DatabaseDown
+from daemon.store.sql import query
+
+log = structlog.get_logger(__name__)
+
+
+class Membership:
+    """An actor that keeps this process's row in duly.node alive.
+
+    All leases of a process stand and fall with that row: one heartbeat renews them all. If the database's
+    clock says that the claim ran out (the process was suspended, the database long away), what was leased may
+    be another daemon's by now, so the process takes a new id and starts over.
+    """
+
+    name = "membership"
+
+    def __init__(
+        self,
+        database: Database,
+        node: str,
+        lease_seconds: float,
+        *,
+        after: asyncio.Event | None = None,
+        monotonic: clock.Monotonic = clock.monotonic,
+    ) -> None:
+        """`after`: set when the schema is fit to join."""
+        self._after = after
+        self._database = database
+        self._node = node
+        self.lease_seconds = lease_seconds
+        self._monotonic = monotonic
+        self._valid_until = 0.0
+        self._tokens = 0
+        self._stopping = asyncio.Event()
+        self.joined = asyncio.Event()
+        self.node_id = 0
+        self.alive = 1
+
+    @property
+    def share(self) -> float:
+        """This daemon's part of every limit."""
+        return 1.0 / max(1, self.alive)
+
+    @property
+    def valid(self) -> bool:
+        """Whether what this daemon has leased is surely still its own."""
+        return self._monotonic() < self._valid_until
+
+    def new_token(self) -> int:
+        """A lease token that no other lease of any daemon ever has."""
+        self._tokens += 1
+        return (self.node_id << 32) | self._tokens
+
+    async def run(self) -> None:
+        """Joins, then renews the claim three times a lease."""
+        if self._after is not None:
+            await self._after.wait()
+        while not self._stopping.is_set():
+            try:
+                await self._beat()
+            except DatabaseDown:
+                await self._pause(min(1.0, self.lease_seconds / 10))
+            else:
+                await self._pause(self.lease_seconds / 3)
+
+    async def stop(self) -> None:
+        """Leaves: what may still be held is free for the others at once."""
+        self._stopping.set()
+        self._valid_until = 0.0
+        try:
+            await self._database.execute(query("node_leave"), self.node_id)
+        except DatabaseDown:
+            log.warning("could not say goodbye: the others wait until the lease runs out")
+
+    def health(self) -> str | None:
+        """Not valid means that nothing may be sent."""
+        return None if self.valid else "holds no valid lease"
+
+    async def _beat(self) -> None:
+        asked_at = self._monotonic()
+        if self.node_id:
+            row = await self._database.fetchrow(query("node_heartbeat"), self.node_id, self.lease_seconds)
+            if row is not None:
+                self.alive = row["alive"]
+                self._valid_until = asked_at + self.lease_seconds
+                return
+            log.warning("the lease ran out; joining anew", node_id=self.node_id)
+        await self._join()
+
+    async def _join(self) -> None:
+        self._valid_until = 0.0
+        asked_at = self._monotonic()
+        row = await self._database.fetchrow(query("node_join"), self._node, __version__, self.lease_seconds)
+        assert row is not None
+        self.node_id, self._tokens, self.alive = row["id"], 0, row["others"] + 1
+        if row["others"]:
+            # The others still use our share of the limits: each must have had a heartbeat to see us.
+            await self._pause(self.lease_seconds / 2)
+        self._valid_until = asked_at + self.lease_seconds
+        self.joined.set()
+        log.info("joined", node=self._node, node_id=self.node_id, alive=self.alive)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass

@@ -1,0 +1,252 @@
+"""Writes what happened: the outcomes of calls, status callbacks, messages from people.
+
+One place, two group commits: outcomes, which nobody waits for and which are never given up, and callbacks,
+whose sender gets its 2xx only when their transaction has committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from daemon import clock, metrics
+from daemon.model import (
+    Accepted,
+    Delivery,
+    InboundMessage,
+    Outcome,
+    Reason,
+    Rejected,
+    State,
+    StatusUpdate,
+    Unknown,
+)
+from daemon.queue.backoff import Next, RetryPolicy, after_failure
+from daemon.queue.batching import GroupCommit
+from daemon.store.database import Database, DatabaseDown
+from daemon.store.sql import query
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A call that has ended, and what its delivery becomes."""
+
+    delivery: Delivery
+    account: str
+    outcome: Outcome
+    next: Next
+    began: float  # by the monotonic clock
+    took_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedStatus:
+    """A status callback for one account."""
+
+    account: str
+    update: StatusUpdate
+
+
+class Recorder:
+    """The actor that writes outcomes and callbacks."""
+
+    name = "recorder"
+
+    def __init__(
+        self,
+        database: Database,
+        policy_of: Callable[[str], RetryPolicy],
+        *,
+        rng: random.Random | None = None,
+        monotonic: clock.Monotonic = clock.monotonic,
+    ) -> None:
+        self._database = database
+        self._policy_of = policy_of
+        self._rng = rng or random.Random()
+        self._monotonic = monotonic
+        self._outcomes: GroupCommit[Done] = GroupCommit(self._write_outcomes)
+        self._statuses: GroupCommit[ReceivedStatus] = GroupCommit(self._write_statuses)
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Writes until `stop()`."""
+        writers = [asyncio.create_task(group.run()) for group in (self._outcomes, self._statuses)]
+        stopped = asyncio.create_task(self._stopping.wait())
+        try:
+            done, _ = await asyncio.wait([*writers, stopped], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+        finally:
+            for task in (*writers, stopped):
+                task.cancel()
+            await asyncio.gather(*writers, stopped, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Returns when everything has been written."""
+        await self._outcomes.drained()
+        await self._statuses.drained()
+        self._stopping.set()
+
+    def health(self) -> str | None:
+        """Outcomes that pile up mean that the database does not take them."""
+        return f"{len(self._outcomes)} outcomes wait to be written" if len(self._outcomes) > 2000 else None
+
+    def holds(self) -> set[UUID]:
+        """The deliveries whose outcome is not written yet."""
+        return {done.delivery.id for done in self._outcomes.pending()}
+
+    def put(self, done: Done) -> None:
+        """Leaves an outcome. It is written as soon as the database can."""
+        self._outcomes.put(done)
+
+    async def status(self, account: str, update: StatusUpdate) -> None:
+        """Returns when the callback's transaction has committed. Raises `DatabaseDown`."""
+        if self._stopping.is_set():
+            raise DatabaseDown("shutting down")
+        await self._statuses.submit(ReceivedStatus(account, update))
+
+    async def inbound(
+        self, account: str, message: InboundMessage, workspace_id: int | None, new_id: UUID
+    ) -> None:
+        """Returns when the message is stored. Raises `DatabaseDown`."""
+        row = await self._database.fetchrow(
+            query("inbound"),
+            account,
+            message.provider_id,
+            message.channel.value,
+            message.from_address,
+            message.to_address,
+            message.body.replace("\0", ""),
+            list(message.media_urls),
+            message.opt_out_type,
+            new_id,
+            workspace_id,
+        )
+        if row is not None:
+            metrics.INBOUND.labels(account).inc()
+            log.info("inbound message", account=account, id=str(row["id"]), workspace_id=row["workspace_id"])
+
+    async def _write_outcomes(self, batch: Sequence[Done]) -> None:
+        by_account: dict[str, list[Done]] = {}
+        for done in batch:
+            by_account.setdefault(done.account, []).append(done)
+        for account, mine in by_account.items():
+            await self._write_or_split(account, sorted(mine, key=lambda d: d.delivery.id))
+
+    async def _write_or_split(self, account: str, batch: list[Done]) -> None:
+        """One bad row must not keep the others back: halve until it is alone, and say which it is."""
+        try:
+            await self._database.insist(lambda: self._record(account, batch))
+        except asyncpg.PostgresError as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._write_or_split(account, batch[:middle])
+                await self._write_or_split(account, batch[middle:])
+            else:
+                log.error(
+                    "an outcome could not be written", delivery=str(batch[0].delivery.id), error=str(error)
+                )
+
+    async def _record(self, account: str, batch: list[Done]) -> None:
+        now = self._monotonic()
+        rows = [_row(done, now) for done in batch]
+        await self._database.execute(query("record"), *map(list, zip(*rows, strict=True)), account)
+        for done in batch:
+            metrics.OUTCOMES.labels(account, done.next.state.value, done.next.reason or "").inc()
+
+    async def _write_statuses(self, batch: Sequence[ReceivedStatus]) -> None:
+        by_account: dict[str, list[StatusUpdate]] = {}
+        for received in batch:
+            if received.update.delivery_id is not None:
+                by_account.setdefault(received.account, []).append(received.update)
+            metrics.CALLBACKS.labels(received.account, received.update.provider_status).inc()
+        for account, updates in by_account.items():
+            while updates:
+                now, updates = _one_each(updates)
+                await self._apply(account, now)
+
+    async def _apply(self, account: str, updates: list[StatusUpdate]) -> None:
+        policy = self._policy_of(account)
+        rows = []
+        for update in updates:
+            then = self._after_status(update, policy)
+            rows.append(
+                (
+                    update.delivery_id,
+                    update.attempt,
+                    update.provider_id,
+                    update.provider_status,
+                    then.state.value if then else None,
+                    then.reason.value if then and then.reason else None,
+                    update.code,
+                    update.detail.replace("\0", "") or None,
+                    then.retry_seconds if then else 0.0,
+                )
+            )
+        row = await self._database.fetchrow(
+            query("status_callbacks"), *map(list, zip(*rows, strict=True)), account
+        )
+        if row is not None and row["known"] < len(updates):
+            log.warning(
+                "callbacks for deliveries we do not have", account=account, count=len(updates) - row["known"]
+            )
+
+    def _after_status(self, update: StatusUpdate, policy: RetryPolicy) -> Next | None:
+        if update.state is None:
+            return None
+        if update.state is not State.FAILED:
+            return Next(update.state)
+        reason = update.reason or Reason.UNKNOWN_ERROR
+        then = after_failure(reason, attempts=update.attempt or 1, policy=policy, rng=self._rng)
+        return then if then.counts else Next(then.state, then.reason, then.retry_seconds)
+
+
+def _one_each(updates: list[StatusUpdate]) -> tuple[list[StatusUpdate], list[StatusUpdate]]:
+    """Splits off at most one update per delivery, sorted by id so that writers lock rows in one order."""
+    first: dict[UUID | None, StatusUpdate] = {}
+    rest = []
+    for update in updates:
+        if update.delivery_id in first:
+            rest.append(update)
+        else:
+            first[update.delivery_id] = update
+    return sorted(first.values(), key=lambda u: u.delivery_id or UUID(int=0)), rest
+
+
+def _row(done: Done, now: float) -> tuple[object, ...]:
+    """One line of record.sql's arrays."""
+    delivery, outcome, then = done.delivery, done.outcome, done.next
+    kind, provider_id, code, detail = "unknown", None, None, ""
+    match outcome:
+        case Accepted():
+            kind, provider_id = "accepted", outcome.provider_id
+        case Rejected():
+            kind, code, detail = "rejected", outcome.code, outcome.detail
+        case Unknown():
+            detail = outcome.detail
+    return (
+        delivery.id,
+        delivery.workspace_id,
+        delivery.lease_token,
+        then.state.value,
+        then.reason.value if then.reason else None,
+        detail.replace("\0", "")[:500] or None,
+        provider_id,
+        then.retry_seconds,
+        then.counts,
+        delivery.attempt,
+        delivery.to,
+        kind,
+        outcome.http_status,
+        code,
+        max(0.0, now - done.began),
+        int(done.took_seconds * 1000),
+    )

@@ -1,0 +1,71 @@
+"""One call to a platform, from the marked delivery to the outcome."""
+
+from __future__ import annotations
+
+import random
+
+import structlog
+
+from daemon import clock, metrics
+from daemon.model import Accepted, Outcome, Reason, Rejected, Rendered, Unknown
+from daemon.platforms.base import Platform
+from daemon.queue.backoff import RetryPolicy, after
+from daemon.queue.membership import Membership
+from daemon.queue.recorder import Done
+
+log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """Calls one account's platform. Any number of calls may be under way at once."""
+
+    def __init__(
+        self,
+        account: str,
+        platform: Platform,
+        policy: RetryPolicy,
+        membership: Membership,
+        *,
+        rng: random.Random | None = None,
+        monotonic: clock.Monotonic = clock.monotonic,
+    ) -> None:
+        self.account = account
+        self.platform = platform
+        self.policy = policy
+        self._membership = membership
+        self._rng = rng or random.Random()
+        self._monotonic = monotonic
+
+    async def call(self, rendered: Rendered) -> Done:
+        """Makes the call and says what follows. Raises nothing but cancellation."""
+        began = self._monotonic()
+        outcome = await self._send(rendered)
+        delivery = rendered.delivery
+        took = self._monotonic() - began
+        then = after(outcome, attempts=delivery.attempt, policy=self.policy, rng=self._rng)
+        metrics.CALL_SECONDS.labels(self.account).observe(took)
+        if not isinstance(outcome, Accepted):
+            log.info(
+                "not accepted",
+                delivery=str(delivery.id),
+                workspace=delivery.workspace,
+                account=self.account,
+                attempt=delivery.attempt,
+                reason=outcome.reason.value,
+                code=getattr(outcome, "code", None),
+                becomes=then.state.value,
+            )
+        return Done(delivery, self.account, outcome, then, began, took)
+
+    async def _send(self, rendered: Rendered) -> Outcome:
+        if not self._membership.valid:
+            # Suspended between the mark and here: another daemon may be asking the platform about this
+            # delivery right now, and would be told that it is not there.
+            return Rejected(
+                Reason.CONNECTION_FAILED, detail="the lease ran out before the call", reached=False
+            )
+        try:
+            return await self.platform.send(rendered)
+        except Exception as error:  # a platform's bug must not hide that the call may have been made
+            log.exception("a platform raised", account=self.account, delivery=str(rendered.delivery.id))
+            return Unknown(Reason.PROVIDER_ERROR, detail=type(error).__name__)

@@ -1,0 +1,223 @@
+"""Puts the process together: which actors there are and what each is given. Reloading is here too."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from daemon.config import Config, PlatformConfig, keep_restart_only, restart_needed
+from daemon.content.rendering import Renderer, hook_url
+from daemon.model import InboundMessage, StatusUpdate
+from daemon.platforms.base import Platform
+from daemon.platforms.registry import make_platform
+from daemon.queue.backoff import RetryPolicy
+from daemon.queue.directory import Directory
+from daemon.queue.dispatcher import Dispatcher, Line
+from daemon.queue.fetcher import Fetcher
+from daemon.queue.limiter import Rate
+from daemon.queue.limits import LimitBook
+from daemon.queue.membership import Membership
+from daemon.queue.recorder import Recorder
+from daemon.queue.rescuer import Rescuer
+from daemon.queue.worker import Worker
+from daemon.store.database import Database
+from daemon.store.schema import Schema
+from daemon.supervisor import Supervisor
+from daemon.web.app import Web
+from daemon.web.hooks import HookAccount
+
+log = structlog.get_logger(__name__)
+
+
+class Runtime:
+    """One daemon: its configuration and its actors."""
+
+    def __init__(
+        self, config: Config, database: Database, make: Callable[[PlatformConfig], Platform] = make_platform
+    ) -> None:
+        self.config = config
+        self.database = database
+        self._make = make
+        self.schema = Schema(database, may_migrate=config.database.migrate)
+        self.membership = Membership(
+            database, config.daemon.node, config.daemon.lease_seconds, after=self.schema.fits
+        )
+        share = lambda: self.membership.share  # noqa: E731
+        self._account_limits: LimitBook[str] = LimitBook(self._account_rate, share)
+        self._sender_limits: LimitBook[tuple[str, str]] = LimitBook(lambda _: self._sender_rate(), share)
+        self._workspace_limits: LimitBook[str] = LimitBook(self._workspace_rate, share)
+        self.recorder = Recorder(database, self._policy)
+        self.directory = Directory(
+            database, self._windows, self._kinds, lambda: self.fetcher.look_soon(), after=self.schema.fits
+        )
+        self.dispatcher = Dispatcher(database, self.membership, lambda: self.config.daemon.shutdown_seconds)
+        self.fetcher = Fetcher(
+            database,
+            self.membership,
+            self.dispatcher,
+            self.directory.name_of,
+            lambda workspace, channel: self.config.account_for(workspace, channel),
+            self._workspace_limits,
+            batch=config.daemon.batch,
+            poll_seconds=config.daemon.poll_seconds,
+        )
+        self.rescuer = Rescuer(
+            database,
+            self.membership,
+            self._holds,
+            lease_seconds=config.daemon.lease_seconds,
+            longest_call_seconds=lambda: max(
+                (p.timeout_seconds for p in self.config.platforms.values()), default=0.0
+            ),
+        )
+        self.web = Web(config.web, database, self, self.parts, self.dispatcher)
+        self.supervisor = Supervisor(
+            [
+                self.web,
+                self.schema,
+                self.membership,
+                self.directory,
+                self.recorder,
+                self.dispatcher,
+                self.rescuer,
+                self.fetcher,
+            ],
+            max_restarts=config.daemon.max_restarts,
+            restart_window_seconds=config.daemon.restart_window_seconds,
+            shutdown_seconds=config.daemon.shutdown_seconds,
+        )
+
+    async def start(self) -> None:
+        """Opens the platforms; the actors are started by the supervisor."""
+        await self._apply(self.config, previous=None)
+
+    async def close(self) -> None:
+        """Closes what the actors have left."""
+        for line in self.dispatcher.lines.values():
+            await line.worker.platform.close()
+        await self.database.close()
+
+    async def reload(self, config: Config) -> None:
+        """Makes a valid new configuration live. What needs a restart is said and kept as it was."""
+        wanting = restart_needed(self.config, config)
+        if wanting:
+            log.warning("these changes need a restart and are not live", keys=wanting)
+            config = keep_restart_only(self.config, config)
+        previous, self.config = self.config, config
+        await self._apply(config, previous)
+        self.membership.lease_seconds = self.rescuer.lease_seconds = config.daemon.lease_seconds
+        self.fetcher.batch = config.daemon.batch
+        self.fetcher.poll_seconds = config.daemon.poll_seconds
+        self.supervisor.max_restarts = config.daemon.max_restarts
+        self.supervisor.restart_window_seconds = config.daemon.restart_window_seconds
+        self.supervisor.shutdown_seconds = config.daemon.shutdown_seconds
+        for book in (self._account_limits, self._sender_limits, self._workspace_limits):
+            book.revise()
+        self.directory.reload()
+        self.fetcher.look_soon()
+
+    def parts(self) -> Mapping[str, str | None]:
+        """What keeps each part from its work, for /readyz."""
+        parts: dict[str, str | None] = {"database": self.database.problem}
+        for actor in self.supervisor.actors:
+            parts[actor.name] = actor.health()
+        if self.supervisor.stopping:
+            parts["supervisor"] = "shutting down"
+        return parts
+
+    # Inbox: what the hooks hand in.
+
+    async def status(self, account: str, update: StatusUpdate) -> None:
+        """Writes a status callback."""
+        await self.recorder.status(account, update)
+
+    async def inbound(self, account: str, message: InboundMessage) -> None:
+        """Writes a message from a person."""
+        owner = next((n for n, w in self.config.workspaces.items() if w.sender == message.to_address), None)
+        workspace_id = self.directory.id_of(owner) if owner else None
+        await self.recorder.inbound(account, message, workspace_id, uuid.uuid4())
+
+    # What the configuration says, asked anew each time.
+
+    def _account_rate(self, account: str) -> Rate:
+        platform = self.config.platforms.get(account)
+        if platform is None:
+            return Rate()
+        return Rate(platform.rate_per_second, platform.burst, platform.rate_per_minute)
+
+    def _sender_rate(self) -> Rate:
+        limits = self.config.limits
+        return Rate(limits.sender_per_second, limits.sender_burst, limits.sender_per_minute)
+
+    def _workspace_rate(self, workspace: str) -> Rate:
+        limits, own = self.config.limits, self.config.workspaces.get(workspace)
+        if own is None:
+            return Rate(limits.workspace_per_second, limits.workspace_burst, limits.workspace_per_minute)
+        return Rate(
+            own.per_second if own.per_second is not None else limits.workspace_per_second,
+            own.burst if own.burst is not None else limits.workspace_burst,
+            own.per_minute if own.per_minute is not None else limits.workspace_per_minute,
+        )
+
+    def _policy(self, account: str) -> RetryPolicy:
+        platform = self.config.platforms.get(account)
+        return RetryPolicy(max_attempts=platform.max_attempts) if platform else RetryPolicy()
+
+    def _windows(self) -> Mapping[str, float]:
+        return {name: w.duplicate_window_seconds for name, w in self.config.workspaces.items()}
+
+    def _kinds(self) -> Mapping[str, str]:
+        return {name: p.kind for name, p in self.config.platforms.items()}
+
+    def _holds(self) -> set[uuid.UUID]:
+        held = self.recorder.holds()
+        return held.union(*(line.holds() for line in self.dispatcher.lines.values()))
+
+    async def _apply(self, config: Config, previous: Config | None) -> None:
+        """Builds the lines anew where their account or what they render by has changed; keeps the others."""
+        lines: dict[str, Line] = {}
+        for account, platform_config in config.platforms.items():
+            if not platform_config.enabled:
+                continue
+            line = self.dispatcher.lines.get(account)
+            if line is None or previous is None or _line_changed(account, previous, config):
+                line = await self._make_line(account, platform_config, config)
+            lines[account] = line
+        self.dispatcher.set_lines(lines)
+        self.web.hooks.public_url = config.web.public_url
+        self.web.hooks.accounts = {
+            account: HookAccount(account, config.platforms[account].kind, line.worker.platform)
+            for account, line in lines.items()
+        }
+
+    async def _make_line(self, account: str, platform_config: PlatformConfig, config: Config) -> Line:
+        platform = self._make(platform_config)
+        await platform.open()
+        senders = {name: w.sender for name, w in config.workspaces.items() if w.sender is not None}
+        return Line(
+            Worker(account, platform, self._policy(account), self.membership),
+            database=self.database,
+            membership=self.membership,
+            recorder=self.recorder,
+            render=Renderer(
+                hook_url(config.web.public_url, platform_config.kind, account, "status"), senders
+            ),
+            limit=lambda: self._account_limits.of(account),
+            sender_limits=self._sender_limits,
+            workspace_limits=self._workspace_limits,
+            concurrency=platform_config.concurrency,
+            buffer=config.daemon.buffer,
+            on_room=lambda: self.fetcher.wake(),
+        )
+
+
+def _line_changed(account: str, old: Config, new: Config) -> bool:
+    return (
+        old.platforms.get(account) != new.platforms.get(account)
+        or old.web.public_url != new.web.public_url
+        or old.daemon.buffer != new.daemon.buffer
+        or {n: w.sender for n, w in old.workspaces.items()}
+        != {n: w.sender for n, w in new.workspaces.items()}
+    )

@@ -1,0 +1,73 @@
+"""The actor that serves HTTP: health, hooks, and the page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+from aiohttp import web
+
+from daemon.config import WebConfig
+from daemon.queue.dispatcher import Dispatcher
+from daemon.store.database import Database
+from daemon.web.health import Health
+from daemon.web.hooks import Hooks, Inbox
+from daemon.web.problems import problems
+
+log = structlog.get_logger(__name__)
+
+
+class Web:
+    """One aiohttp server for everything that comes in over HTTP."""
+
+    name = "web"
+
+    def __init__(
+        self,
+        config: WebConfig,
+        database: Database,
+        inbox: Inbox,
+        parts: Callable[[], Mapping[str, str | None]],
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self.hooks = Hooks(inbox)
+        self._health = Health(parts, dispatcher.accounts, dispatcher.observe)
+        self._stopping = asyncio.Event()
+        self.listening = asyncio.Event()
+        self.port = config.port
+
+    @property
+    def url(self) -> str:
+        """Where the page is, seen from this machine."""
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        return f"http://{host}:{self.port}"
+
+    async def run(self) -> None:
+        """Serves until `stop()`."""
+        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=5, handle_signals=False)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self._config.host, self.port, reuse_address=True)
+            await site.start()
+            self.port = runner.addresses[0][1]
+            self.listening.set()
+            await self._stopping.wait()
+        finally:
+            await runner.cleanup()
+
+    async def stop(self) -> None:
+        """Finishes the requests under way."""
+        self._stopping.set()
+
+    def health(self) -> str | None:
+        """It answers, so it is fit."""
+        return None
+
+    def _app(self) -> web.Application:
+        app = web.Application(middlewares=[problems], client_max_size=self._config.max_body_bytes)
+        app.add_routes(self._health.routes())
+        app.add_routes(self.hooks.routes())
+        return app

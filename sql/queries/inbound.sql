@@ -1,0 +1,23 @@
+-- Stores one inbound message with its conversation. The same message posted twice is stored once.
+-- The workspace is the one that owns the number it was sent to ($10, where the TOML says so), else the one
+-- that wrote to this person last through this account, else 0: nobody's.
+-- $1 account, $2 provider id, $3 channel, $4 from, $5 to, $6 body, $7 media, $8 opt-out type, $9 new id.
+with owner as (
+  select coalesce($10::int, (
+    select a.workspace_id from duly.attempt a
+    join duly.delivery_row d on d.id = a.delivery_id and d.workspace_id = a.workspace_id
+    where a.address_hash = hashtextextended($4, 0) and a.account = $1 and d."to" = $4
+    order by a.began_at desc limit 1
+  ), 0) as workspace_id
+), conversation as (
+  insert into duly.conversation as k (id, workspace_id, channel, address)
+  select duly.new_id(), owner.workspace_id, $3::text::duly.channel, $4 from owner
+  on conflict (workspace_id, channel, address) do update set last_inbound_at = now()
+  returning k.id, k.workspace_id
+)
+insert into duly.inbound
+  (id, workspace_id, conversation_id, account, provider_id, channel, from_address, to_address, body, media_urls, opt_out_type)
+select $9, k.workspace_id, k.id, $1, $2, $3::text::duly.channel, $4, $5, $6, $7::text[], $8
+from conversation k
+on conflict (account, provider_id, workspace_id) do nothing
+returning id, workspace_id

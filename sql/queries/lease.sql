@@ -1,0 +1,31 @@
+-- Leases due deliveries, at most so many of each lane asked for, oldest first; what has expired is ended
+-- instead. $1 workspaces, $2 channels, $3 priorities, $4 how many of each; $5 lease token, $6 node.
+with asked as (
+  select * from unnest($1::int[], $2::text[], $3::smallint[], $4::int[])
+    as a (workspace_id, channel, priority, how_many)
+), picked as (
+  select d.id, d.workspace_id from asked cross join lateral (
+    select q.id, q.workspace_id from duly.delivery_row q
+    where q.state = 'queued' and q.workspace_id = asked.workspace_id
+      and q.channel = asked.channel::duly.channel and q.priority = asked.priority
+      and q.due_at <= now()
+    order by q.due_at, q.id
+    limit asked.how_many
+    for update skip locked
+  ) d
+), leased as (
+  update duly.delivery_row r
+  set state = (case when r.expires_at <= now() then 'expired' else 'leased' end)::duly.state,
+      reason = case when r.expires_at <= now() then 'expired' else r.reason end,
+      lease_token = $5, node_id = $6, state_at = now()
+  from picked
+  where r.id = picked.id and r.workspace_id = picked.workspace_id
+    and exists (select from duly.node n where n.id = $6 and n.alive_until > now())
+  returning r.id, r.workspace_id, r.message_id, r.channel, r.priority, r."to", r.expires_at, r.attempts,
+            r.segments, r.state
+)
+select l.id, l.workspace_id, l.channel::text as channel, l.priority, l."to", l.attempts,
+       extract(epoch from l.expires_at - now())::float8 as expires_in_seconds,
+       l.segments, l.state = 'leased' as leased, m.body, m.category, m.metadata::text as metadata
+from leased l
+join duly.message m on m.id = l.message_id and m.workspace_id = l.workspace_id

@@ -1,0 +1,37 @@
+-- Applies status callbacks, at most one that moves per delivery in a batch, and remembers every one.
+-- A state only moves forward: what is late or repeated changes nothing, and a status of an earlier attempt
+-- never touches a later one. A word of success also wins over `queued`: what was sent must not go again.
+-- $1 ids, $2 attempts, $3 provider ids, $4 the platform's words, $5 new states or null, $6 reasons,
+-- $7 codes, $8 details, $9 seconds until a retry; $10 account.
+with c as (
+  select * from unnest(
+    $1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[]
+  ) with ordinality as c (id, attempt, provider_id, word, state, reason, code, detail, retry_seconds, n)
+), moved as (
+  update duly.delivery_row r
+  set state = c.state::duly.state,
+      reason = c.reason, detail = c.detail,
+      provider_id = case when c.state = 'queued' then null else c.provider_id end,
+      due_at = case when c.state = 'queued' then now() + make_interval(secs => c.retry_seconds) else r.due_at end,
+      lease_token = case when r.state in ('queued', 'leased') or c.state = 'queued' then null else r.lease_token end,
+      node_id = case when r.state in ('queued', 'leased') or c.state = 'queued' then null else r.node_id end,
+      sent_at = case when c.state in ('sent', 'delivered', 'read') then coalesce(r.sent_at, now()) else r.sent_at end,
+      delivered_at = case when c.state in ('delivered', 'read') then coalesce(r.delivered_at, now()) else r.delivered_at end,
+      state_at = now()
+  from c
+  where r.id = c.id and c.state is not null and r.attempts = c.attempt
+    and (case c.state
+           when 'sent' then r.state in ('queued', 'leased', 'sending', 'uncertain')
+           when 'delivered' then r.state in ('queued', 'leased', 'sending', 'uncertain', 'sent')
+           when 'read' then r.state in ('queued', 'leased', 'sending', 'uncertain', 'sent', 'delivered')
+           else r.state in ('sending', 'uncertain', 'sent')
+         end)
+  returning r.id, c.n
+), remembered as (
+  insert into duly.callback (workspace_id, delivery_id, attempt, account, provider_id, provider_status, code, moved)
+  select r.workspace_id, c.id, c.attempt, $10, c.provider_id, c.word, c.code,
+         exists (select from moved where moved.n = c.n)
+  from c join duly.delivery_row r on r.id = c.id
+  returning 1
+)
+select (select count(*) from remembered) as known, (select count(*) from moved) as moved

@@ -1,0 +1,2 @@
+-- All workspaces.
+select id, name from duly.workspace
