@@ -12,7 +12,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class LimitBook(Generic[K]):
-    """One `RateLimit` per key, made when first asked for, its rate looked up again when the book is revised."""
+    """One `RateLimit` per key, made when first asked for; `revise` looks all their rates up again."""
 
     def __init__(
         self,

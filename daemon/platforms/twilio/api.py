@@ -82,7 +82,7 @@ class Twilio:
         self._client: Client | None = None
 
     async def open(self) -> None:
-        """Makes the session; aiohttp's conveniences (cookies, automatic headers) would double a call's cost."""
+        """Makes the session; the conveniences of aiohttp that are off here would double a call's cost."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
