@@ -32,3 +32,9 @@ CALL_SECONDS = Histogram(
 )
 WAITING = Gauge("duly_waiting", "Leased deliveries in memory, not yet begun", ["account"], registry=REGISTRY)
 IN_FLIGHT = Gauge("duly_in_flight", "Calls under way", ["account"], registry=REGISTRY)
+RESOLUTIONS = Counter(
+    "duly_resolutions",
+    "Answers about uncertain deliveries and what became of them",
+    ["account", "answer", "state"],
+    registry=REGISTRY,
+)

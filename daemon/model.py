@@ -160,6 +160,7 @@ class Delivery:
     segments: int  # what the carrier counts and limits are counted in; 1 where a channel has none
     lease_token: int
     leased_at: float  # by the monotonic clock
+    forgiven: int = 0  # of these attempts, those made before a person replayed it
     expires_in_seconds: float | None = None  # from leased_at, by the database's clock; None: never
     media_urls: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
@@ -173,6 +174,11 @@ class Delivery:
     def attempt(self) -> int:
         """The number of the call about to be made, from 1."""
         return self.attempts + 1
+
+    @property
+    def tries(self) -> int:
+        """As which try a retry policy counts the call about to be made, from 1."""
+        return self.attempt - self.forgiven
 
 
 @dataclass(frozen=True, slots=True)

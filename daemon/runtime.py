@@ -12,13 +12,16 @@ from daemon.content.rendering import Renderer, hook_url
 from daemon.model import InboundMessage, StatusUpdate
 from daemon.platforms.base import Platform
 from daemon.platforms.registry import make_platform
-from daemon.queue.backoff import RetryPolicy
 from daemon.queue.directory import Directory
-from daemon.queue.dispatcher import Dispatcher, Line
+from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
 from daemon.queue.limiter import Rate
 from daemon.queue.limits import LimitBook
+from daemon.queue.line import Line
 from daemon.queue.membership import Membership
+from daemon.queue.notifier import Notifier
+from daemon.queue.policies import Policies, Rules
+from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
 from daemon.queue.worker import Worker
@@ -29,6 +32,8 @@ from daemon.web.app import Web
 from daemon.web.hooks import HookAccount
 
 log = structlog.get_logger(__name__)
+
+_MAX_ATTEMPTS = 5  # for an account that the TOML no longer has
 
 
 class Runtime:
@@ -48,7 +53,7 @@ class Runtime:
         self._account_limits: LimitBook[str] = LimitBook(self._account_rate, share)
         self._sender_limits: LimitBook[tuple[str, str]] = LimitBook(lambda _: self._sender_rate(), share)
         self._workspace_limits: LimitBook[str] = LimitBook(self._workspace_rate, share)
-        self.recorder = Recorder(database, self._policy)
+        self.recorder = Recorder(database, self._policies)
         self.directory = Directory(
             database, self._windows, self._kinds, lambda: self.fetcher.look_soon(), after=self.schema.fits
         )
@@ -72,6 +77,8 @@ class Runtime:
                 (p.timeout_seconds for p in self.config.platforms.values()), default=0.0
             ),
         )
+        self.reconciler = Reconciler(database, self.membership, self._askings)
+        self.notifier = Notifier(database, self.schema.fits)
         self.web = Web(config.web, database, self, self.parts, self.dispatcher)
         self.supervisor = Supervisor(
             [
@@ -82,6 +89,8 @@ class Runtime:
                 self.recorder,
                 self.dispatcher,
                 self.rescuer,
+                self.reconciler,
+                self.notifier,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,
@@ -161,9 +170,26 @@ class Runtime:
             own.per_minute if own.per_minute is not None else limits.workspace_per_minute,
         )
 
-    def _policy(self, account: str) -> RetryPolicy:
+    def _policies(self, account: str) -> Policies:
         platform = self.config.platforms.get(account)
-        return RetryPolicy(max_attempts=platform.max_attempts) if platform else RetryPolicy()
+        return Policies(self._retry_rules, platform.max_attempts if platform else _MAX_ATTEMPTS)
+
+    def _retry_rules(self, workspace: str) -> list[Rules]:
+        own = self.config.workspaces.get(workspace)
+        return [own.retry, self.config.retry] if own is not None else [self.config.retry]
+
+    def _askings(self) -> dict[str, Asking]:
+        found = {}
+        for account, line in self.dispatcher.lines.items():
+            platform = self.config.platforms[account]
+            found[account] = Asking(
+                line.worker.platform,
+                line.render,
+                platform.patience_seconds,
+                platform.on_uncertain == "resend",
+                platform.max_attempts,
+            )
+        return found
 
     def _windows(self) -> Mapping[str, float]:
         return {name: w.duplicate_window_seconds for name, w in self.config.workspaces.items()}
@@ -197,7 +223,7 @@ class Runtime:
         await platform.open()
         senders = {name: w.sender for name, w in config.workspaces.items() if w.sender is not None}
         return Line(
-            Worker(account, platform, self._policy(account), self.membership),
+            Worker(account, platform, self._policies(account), self.membership),
             database=self.database,
             membership=self.membership,
             recorder=self.recorder,
@@ -210,6 +236,7 @@ class Runtime:
             concurrency=platform_config.concurrency,
             buffer=config.daemon.buffer,
             on_room=lambda: self.fetcher.wake(),
+            hand_back=self.dispatcher.hand_back,
         )
 
 

@@ -29,7 +29,7 @@ from daemon.config.values import (
     matching,
     split_listen,
 )
-from daemon.model import Channel
+from daemon.model import Channel, Reason, ReasonCategory
 
 
 def _checked_dsn(url: Secret) -> Secret:
@@ -220,6 +220,41 @@ class RoutesConfig(Section):
         return name
 
 
+class RetryRule(Section):
+    """One line of `[retry]`: what follows a failure for one reason or category of reasons."""
+
+    policy: Literal[
+        "exponential", "exponential-3", "steps-60-120-300-600", "minutes-2-4-8", "daily", "never"
+    ] = "exponential"
+    """The named policy it starts from."""
+
+    attempts: int | None = Field(default=None, ge=1, le=100, examples=[3])
+    """Calls made for one delivery, at most; None: the policy's."""
+
+    base_seconds: float | None = Field(default=None, gt=0, le=86_400, examples=[10])
+    """Exponential: the first pause is random up to this. Seconds."""
+
+    longest_seconds: float | None = Field(default=None, gt=0, le=604_800, examples=[900])
+    """Exponential: no pause is longer. Seconds."""
+
+    notify: Url | None = Field(default=None, examples=["https://ops.example.com/duly"])
+    """Told by a POST when a delivery is given up for this reason."""
+
+
+def _retry_key(key: str) -> str:
+    if key in (ReasonCategory.OPT_OUT, Reason.OPTED_OUT):
+        raise invalid("is final: who opted out is not written to again", "remove it")
+    if key in (*(c for c in ReasonCategory if c is not ReasonCategory.UNCERTAIN), *Reason):
+        return key
+    raise invalid(
+        "is neither a reason nor a category",
+        "use temporary, permanent, configuration, limit, or a reason that `duly explain` shows",
+    )
+
+
+RetryRules = dict[Annotated[str, AfterValidator(_retry_key)], RetryRule]
+
+
 class WorkspaceConfig(Section):
     """`[workspaces.NAME]`: what one workspace has that others have not."""
 
@@ -237,6 +272,9 @@ class WorkspaceConfig(Section):
 
     routes: RoutesConfig = RoutesConfig()
     """Its own accounts; what is not named goes by `[routes]`."""
+
+    retry: RetryRules = Field(default_factory=dict)
+    """As `[retry]`, for this workspace; what it names goes before that."""
 
     duplicate_window_seconds: float = Field(default=0.0, ge=0, le=2_592_000)
     """Equal content to one address within this window is refused. Seconds; 0: off."""
@@ -259,6 +297,7 @@ class Config(Section):
     rules: RulesConfig = RulesConfig()
     platforms: dict[AccountName, AnyPlatform] = Field(default_factory=dict)
     routes: RoutesConfig = RoutesConfig()
+    retry: RetryRules = Field(default_factory=dict)
     workspaces: dict[WorkspaceName, WorkspaceConfig] = Field(default_factory=dict)
     sandbox: SandboxConfig = SandboxConfig()
 

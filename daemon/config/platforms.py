@@ -57,6 +57,9 @@ class AccountConfig(Section):
     on_uncertain: Literal["hold", "resend"] = "hold"
     """Where the platform cannot say whether it took a message: hold it for a person, or send it again."""
 
+    patience_seconds: float = Field(default=60.0, ge=1, le=3600)
+    """How long an uncertain call may still turn up at the platform before it counts as never made. Seconds."""
+
     max_attempts: int = Field(default=5, ge=1, le=100)
     """Calls that are made for one delivery, at most."""
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from daemon.model import Accepted, Outcome, Reason, ReasonCategory, Rejected, State, Unknown
 
-_DAY_SECONDS = 24 * 3600.0
 _RETRIED = frozenset({ReasonCategory.TEMPORARY, ReasonCategory.LIMIT})
 # The whole account is concerned, not this delivery: it waits until the operator has mended the account.
 ACCOUNT_REASONS = frozenset({Reason.BAD_CREDENTIALS, Reason.ACCOUNT_SUSPENDED})
@@ -22,27 +21,35 @@ class Next:
     reason: Reason | None = None
     retry_seconds: float = 0.0  # only with QUEUED
     counts: bool = True  # whether the call may have reached the platform
+    notify: str | None = None  # a URL to tell, only with FAILED
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter: each pause is random between 0 and base * 2^n, at most `cap`.
+    """How often to try, and how long to wait between.
 
-    Full jitter spreads those that failed together; see "Exponential Backoff And Jitter" (AWS, 2015).
+    Without `steps`: exponential backoff with full jitter, each pause random between 0 and base * 2^n, at
+    most `cap`, which spreads those that failed together ("Exponential Backoff And Jitter", AWS, 2015). With
+    `steps`: exactly these pauses, the last one repeated. `retries` None leaves it to the reason's category.
     """
 
     max_attempts: int = 5
     base_seconds: float = 30.0
     cap_seconds: float = 3600.0
+    steps: tuple[float, ...] = ()
+    retries: bool | None = None
+    notify: str | None = None  # a URL that is told when a delivery is given up
 
     def pause_seconds(self, attempts: int, rng: random.Random) -> float:
         """Seconds to wait after `attempts` calls; never under one second."""
+        if self.steps:
+            return self.steps[min(max(attempts, 1), len(self.steps)) - 1]
         ceiling = min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempts - 1, 30))
         return max(1.0, rng.uniform(0, ceiling))
 
 
 def after(outcome: Outcome, *, attempts: int, policy: RetryPolicy, rng: random.Random) -> Next:
-    """What follows the call number `attempts`."""
+    """What follows the call number `attempts`, where `policy` is the one for the outcome's reason."""
     match outcome:
         case Accepted():
             return Next(State.SENT)
@@ -71,13 +78,10 @@ def after_failure(
     if reason in ACCOUNT_REASONS:
         return Next(State.QUEUED, reason, ACCOUNT_PAUSE_SECONDS, counts=False)
     counts = reached and reason.category is not ReasonCategory.LIMIT
-    if reason.category not in _RETRIED:
-        return Next(State.FAILED, reason, counts=counts)
-    if counts and attempts >= policy.max_attempts:
-        return Next(State.FAILED, reason)
+    retries = policy.retries if policy.retries is not None else reason.category in _RETRIED
+    if not retries or (counts and attempts >= policy.max_attempts):
+        return Next(State.FAILED, reason, counts=counts, notify=policy.notify)
     pause = policy.pause_seconds(attempts, rng)
-    if reason is Reason.DAILY_LIMIT:
-        pause = _DAY_SECONDS
     if asked_seconds is not None:
         pause = max(asked_seconds, min(pause, 2 * asked_seconds))
     return Next(State.QUEUED, reason, pause, counts)

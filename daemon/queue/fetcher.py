@@ -200,6 +200,7 @@ class Fetcher:
             category=row["category"],
             priority=lane.priority,
             attempts=row["attempts"],
+            forgiven=row["forgiven"],
             segments=row["segments"],
             lease_token=token,
             leased_at=leased_at,
@@ -249,6 +250,9 @@ class Fetcher:
             await asyncio.sleep(0.5)
 
     def _heard(self, _conn: object, _pid: int, _channel: str, payload: object) -> None:
+        if payload == "look":
+            self.look_soon()
+            return
         try:
             workspace_id, channel, priority, due_in_ms = str(payload).split(" ")
             lane = Lane(int(workspace_id), Channel(channel), int(priority))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -27,9 +28,10 @@ from daemon.model import (
     StatusUpdate,
     Unknown,
 )
-from daemon.queue.backoff import Next, RetryPolicy, after_failure
+from daemon.queue.backoff import Next, after_failure
 from daemon.queue.batching import GroupCommit
-from daemon.store.database import Database, DatabaseDown
+from daemon.queue.policies import Policies
+from daemon.store.database import Connection, Database, DatabaseDown
 from daemon.store.sql import query
 
 log = structlog.get_logger(__name__)
@@ -63,13 +65,13 @@ class Recorder:
     def __init__(
         self,
         database: Database,
-        policy_of: Callable[[str], RetryPolicy],
+        policies_of: Callable[[str], Policies],
         *,
         rng: random.Random | None = None,
         monotonic: clock.Monotonic = clock.monotonic,
     ) -> None:
         self._database = database
-        self._policy_of = policy_of
+        self._policies_of = policies_of
         self._rng = rng or random.Random()
         self._monotonic = monotonic
         self._outcomes: GroupCommit[Done] = GroupCommit(self._write_outcomes)
@@ -158,7 +160,11 @@ class Recorder:
     async def _record(self, account: str, batch: list[Done]) -> None:
         now = self._monotonic()
         rows = [_row(done, now) for done in batch]
-        await self._database.execute(query("record"), *map(list, zip(*rows, strict=True)), account)
+        notices = _notices((done.delivery.id, done.next) for done in batch)
+        async with self._database.acquire() as conn, conn.transaction() if notices else nullcontext():
+            await conn.execute(query("record"), *map(list, zip(*rows, strict=True)), account)
+            if notices:
+                await conn.executemany(query("notice_make"), notices)
         for done in batch:
             metrics.OUTCOMES.labels(account, done.next.state.value, done.next.reason or "").inc()
 
@@ -174,39 +180,70 @@ class Recorder:
                 await self._apply(account, now)
 
     async def _apply(self, account: str, updates: list[StatusUpdate]) -> None:
-        policy = self._policy_of(account)
-        rows = []
-        for update in updates:
-            then = self._after_status(update, policy)
-            rows.append(
-                (
-                    update.delivery_id,
-                    update.attempt,
-                    update.provider_id,
-                    update.provider_status,
-                    then.state.value if then else None,
-                    then.reason.value if then and then.reason else None,
-                    update.code,
-                    update.detail.replace("\0", "") or None,
-                    then.retry_seconds if then else 0.0,
+        async with self._database.acquire() as conn:
+            tries = await self._tries(conn, updates)
+            then = [self._after_status(account, update, tries) for update in updates]
+            rows = [_status_row(update, next_) for update, next_ in zip(updates, then, strict=True)]
+            notices = _notices(
+                (u.delivery_id, n) for u, n in zip(updates, then, strict=True) if n is not None
+            )
+            async with conn.transaction() if notices else nullcontext():
+                row = await conn.fetchrow(
+                    query("status_callbacks"), *map(list, zip(*rows, strict=True)), account
                 )
-            )
-        row = await self._database.fetchrow(
-            query("status_callbacks"), *map(list, zip(*rows, strict=True)), account
-        )
+                if notices:
+                    await conn.executemany(query("notice_make"), notices)
         if row is not None and row["known"] < len(updates):
-            log.warning(
-                "callbacks for deliveries we do not have", account=account, count=len(updates) - row["known"]
-            )
+            unknown = len(updates) - row["known"]
+            log.warning("callbacks for deliveries we do not have", account=account, count=unknown)
 
-    def _after_status(self, update: StatusUpdate, policy: RetryPolicy) -> Next | None:
+    async def _tries(self, conn: Connection, updates: list[StatusUpdate]) -> dict[UUID, tuple[str, int]]:
+        """For what has failed: whose it is, and how many of its attempts a replay has forgiven."""
+        failed = [u.delivery_id for u in updates if u.state is State.FAILED]
+        if not failed:
+            return {}
+        rows = await conn.fetch(query("tries"), failed)
+        return {row["id"]: (row["workspace"], row["forgiven"]) for row in rows}
+
+    def _after_status(
+        self, account: str, update: StatusUpdate, tries: dict[UUID, tuple[str, int]]
+    ) -> Next | None:
         if update.state is None:
             return None
-        if update.state is not State.FAILED:
-            return Next(update.state)
+        if update.state is not State.FAILED or update.delivery_id not in tries:
+            return Next(update.state, update.reason)
+        workspace, forgiven = tries[update.delivery_id]
         reason = update.reason or Reason.UNKNOWN_ERROR
-        then = after_failure(reason, attempts=update.attempt or 1, policy=policy, rng=self._rng)
-        return then if then.counts else Next(then.state, then.reason, then.retry_seconds)
+        return after_failure(
+            reason,
+            attempts=(update.attempt or 1) - forgiven,
+            policy=self._policies_of(account).of(workspace, reason),
+            rng=self._rng,
+        )
+
+
+def _notices(ends: Iterable[tuple[UUID | None, Next]]) -> list[tuple[UUID, str, str]]:
+    """Whom to tell of what was given up."""
+    return [
+        (delivery, then.reason.value, then.notify)
+        for delivery, then in ends
+        if delivery is not None and then.reason is not None and then.notify is not None
+    ]
+
+
+def _status_row(update: StatusUpdate, then: Next | None) -> tuple[object, ...]:
+    """One line of status_callbacks.sql's arrays."""
+    return (
+        update.delivery_id,
+        update.attempt,
+        update.provider_id,
+        update.provider_status,
+        then.state.value if then else None,
+        then.reason.value if then and then.reason else None,
+        update.code,
+        update.detail.replace("\0", "") or None,
+        then.retry_seconds if then else 0.0,
+    )
 
 
 def _one_each(updates: list[StatusUpdate]) -> tuple[list[StatusUpdate], list[StatusUpdate]]:

@@ -7,13 +7,16 @@ import random
 import structlog
 
 from daemon import clock, metrics
-from daemon.model import Accepted, Outcome, Reason, Rejected, Rendered, Unknown
+from daemon.model import Accepted, Delivery, Outcome, Reason, Rejected, Rendered, State, Unknown
 from daemon.platforms.base import Platform
-from daemon.queue.backoff import RetryPolicy, after
+from daemon.queue.backoff import Next, after
 from daemon.queue.membership import Membership
+from daemon.queue.policies import Policies
 from daemon.queue.recorder import Done
 
 log = structlog.get_logger(__name__)
+
+_SENT = Next(State.SENT)
 
 
 class Worker:
@@ -23,7 +26,7 @@ class Worker:
         self,
         account: str,
         platform: Platform,
-        policy: RetryPolicy,
+        policies: Policies,
         membership: Membership,
         *,
         rng: random.Random | None = None,
@@ -31,7 +34,7 @@ class Worker:
     ) -> None:
         self.account = account
         self.platform = platform
-        self.policy = policy
+        self.policies = policies
         self._membership = membership
         self._rng = rng or random.Random()
         self._monotonic = monotonic
@@ -42,7 +45,7 @@ class Worker:
         outcome = await self._send(rendered)
         delivery = rendered.delivery
         took = self._monotonic() - began
-        then = after(outcome, attempts=delivery.attempt, policy=self.policy, rng=self._rng)
+        then = self._next(delivery, outcome)
         metrics.CALL_SECONDS.labels(self.account).observe(took)
         if not isinstance(outcome, Accepted):
             log.info(
@@ -56,6 +59,12 @@ class Worker:
                 becomes=then.state.value,
             )
         return Done(delivery, self.account, outcome, then, began, took)
+
+    def _next(self, delivery: Delivery, outcome: Outcome) -> Next:
+        if isinstance(outcome, Accepted):
+            return _SENT
+        policy = self.policies.of(delivery.workspace, outcome.reason)
+        return after(outcome, attempts=delivery.tries, policy=policy, rng=self._rng)
 
     async def _send(self, rendered: Rendered) -> Outcome:
         if not self._membership.valid:

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from asyncpg import Record
+
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
@@ -66,25 +68,11 @@ async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
     if row is None:
         return None
     steps = [Step(row["created_at"], "queued", f"due {row['due_at']:%Y-%m-%d %H:%M:%S %Z}")]
-    for attempt in await conn.fetch(query("delivery_attempts"), delivery_id):
-        steps.append(
-            Step(attempt["began_at"], f"attempt {attempt['number']} {attempt['outcome']}", _attempt(attempt))
-        )
-    for callback in await conn.fetch(query("delivery_callbacks"), delivery_id):
-        ignored = (
-            ""
-            if callback["moved"] or callback["provider_status"] in ("queued", "sending", "accepted")
-            else ", changed nothing"
-        )
-        code = f", code {callback['code']}" if callback["code"] else ""
-        steps.append(
-            Step(
-                callback["received_at"],
-                f"callback {callback['provider_status']}",
-                f"attempt {callback['attempt']}{code}{ignored}",
-            )
-        )
-    if row["state"] not in ("queued",):
+    steps += [_attempt(r) for r in await conn.fetch(query("delivery_attempts"), delivery_id)]
+    steps += [_callback(r) for r in await conn.fetch(query("delivery_callbacks"), delivery_id)]
+    steps += [_resolution(r) for r in await conn.fetch(query("delivery_resolutions"), delivery_id)]
+    steps += [_decision(r) for r in await conn.fetch(query("delivery_decisions"), delivery_id)]
+    if row["state"] != "queued":
         steps.append(Step(row["state_at"], row["state"], row["reason"] or ""))
     steps.sort(key=lambda step: step.at)
     return Timeline(
@@ -99,16 +87,29 @@ async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
     )
 
 
-def _attempt(row: Any) -> str:
-    parts = [f"by {row['account']}", f"{row['took_ms']} ms"]
-    if row["provider_id"]:
-        parts.append(row["provider_id"])
-    if row["reason"]:
-        parts.append(row["reason"])
-    if row["http_status"]:
-        parts.append(f"HTTP {row['http_status']}")
-    if row["code"]:
-        parts.append(f"code {row['code']}")
-    if row["detail"]:
-        parts.append(row["detail"])
-    return ", ".join(parts)
+def _attempt(row: Record) -> Step:
+    parts = [f"by {row['account']}", f"{row['took_ms']} ms", row["provider_id"], row["reason"]]
+    parts.append(f"HTTP {row['http_status']}" if row["http_status"] else None)
+    parts.append(f"code {row['code']}" if row["code"] else None)
+    parts.append(row["detail"])
+    return Step(row["began_at"], f"attempt {row['number']} {row['outcome']}", _list(parts))
+
+
+def _callback(row: Record) -> Step:
+    parts = [f"attempt {row['attempt']}", f"code {row['code']}" if row["code"] else None]
+    if not row["moved"]:
+        parts.append("changed nothing")
+    return Step(row["received_at"], f"callback {row['provider_status']}", _list(parts))
+
+
+def _resolution(row: Record) -> Step:
+    became = "held for a person" if row["held"] else row["became"]
+    return Step(row["at"], f"asked the platform: {row['answer']}", _list([f"then {became}", row["detail"]]))
+
+
+def _decision(row: Record) -> Step:
+    return Step(row["at"], f"{row['decision']} by {row['who']}", row["why"])
+
+
+def _list(parts: list[str | None]) -> str:
+    return ", ".join(part for part in parts if part)

@@ -7,7 +7,7 @@ set state = (case when r.state = 'leased' and r.expires_at <= now() then 'expire
     reason = case when r.state = 'leased' and r.expires_at <= now() then 'expired' else r.reason end,
     attempts = case when r.state = 'leased' and (r.expires_at is null or r.expires_at > now())
                     then r.attempts + 1 else r.attempts end,
-    account = $5, state_at = now()
+    account = $5, state_at = now(), sending_at = coalesce(case when r.state = 'sending' then r.sending_at end, now())
 from unnest($1::uuid[], $2::int[], $3::bigint[]) as w (id, workspace_id, lease_token)
 where r.id = w.id and r.workspace_id = w.workspace_id and r.lease_token = w.lease_token
   and r.state in ('leased', 'sending')

@@ -10,13 +10,16 @@ with o as (
   ) as o (id, workspace_id, lease_token, state, reason, detail, provider_id, retry_seconds, counts, number,
           address, outcome, http_status, code, ago_seconds, took_ms)
 ), attempt as (
-  insert into duly.attempt
+  insert into duly.attempt as attempt
     (delivery_id, lease_token, workspace_id, number, account, address_hash, outcome, reason, provider_id,
      http_status, code, detail, began_at, took_ms)
   select id, lease_token, workspace_id, number, $17, hashtextextended(address, 0), outcome, reason, provider_id,
          http_status, code, detail, clock_timestamp() - make_interval(secs => ago_seconds), took_ms
   from o
-  on conflict do nothing
+  on conflict (delivery_id, lease_token, workspace_id) do update
+  set outcome = excluded.outcome, reason = excluded.reason, http_status = excluded.http_status, code = excluded.code,
+      detail = excluded.detail, began_at = excluded.began_at, took_ms = excluded.took_ms,
+      provider_id = coalesce(excluded.provider_id, attempt.provider_id)
 )
 update duly.delivery_row r
 set state = case when r.state in ('sending', 'uncertain') then o.state::duly.state else r.state end,
@@ -27,6 +30,8 @@ set state = case when r.state in ('sending', 'uncertain') then o.state::duly.sta
     attempts = case when r.state in ('sending', 'uncertain') and not o.counts then r.attempts - 1 else r.attempts end,
     lease_token = case when r.state in ('sending', 'uncertain') and o.state = 'queued' then null else r.lease_token end,
     node_id = null,
+    ask_at = case when o.state = 'uncertain' and r.state = 'sending' then now() + interval '2 seconds' else r.ask_at end,
+    asks = case when o.state = 'uncertain' and r.state = 'sending' then 0 else r.asks end,
     provider_id = coalesce(r.provider_id, o.provider_id),
     sent_at = case when o.outcome = 'accepted'
                    then coalesce(r.sent_at, clock_timestamp() - make_interval(secs => o.ago_seconds - o.took_ms / 1000.0))

@@ -12,6 +12,7 @@ update duly.delivery_row r
 set state = (case r.state when 'leased' then 'queued' else 'uncertain' end)::duly.state,
     reason = case r.state when 'leased' then r.reason else 'daemon_lost' end,
     lease_token = case r.state when 'leased' then null else r.lease_token end,
+    ask_at = case r.state when 'leased' then r.ask_at else now() + interval '2 seconds' end, asks = 0,
     node_id = null, state_at = now()
 from held
 where r.id = held.id and r.workspace_id = held.workspace_id

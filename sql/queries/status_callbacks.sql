@@ -7,6 +7,10 @@ with c as (
   select * from unnest(
     $1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[]
   ) with ordinality as c (id, attempt, provider_id, word, state, reason, code, detail, retry_seconds, n)
+), before as (
+  select r.id, r.workspace_id, r.state, r.lease_token, r."to", c.n
+  from c join duly.delivery_row r on r.id = c.id
+  for update of r
 ), moved as (
   update duly.delivery_row r
   set state = c.state::duly.state,
@@ -18,20 +22,31 @@ with c as (
       sent_at = case when c.state in ('sent', 'delivered', 'read') then coalesce(r.sent_at, now()) else r.sent_at end,
       delivered_at = case when c.state in ('delivered', 'read') then coalesce(r.delivered_at, now()) else r.delivered_at end,
       state_at = now()
-  from c
-  where r.id = c.id and c.state is not null and r.attempts = c.attempt
+  from c join before b on b.n = c.n
+  where r.id = b.id and r.workspace_id = b.workspace_id and c.state is not null and r.attempts = c.attempt
     and (case c.state
            when 'sent' then r.state in ('queued', 'leased', 'sending', 'uncertain')
            when 'delivered' then r.state in ('queued', 'leased', 'sending', 'uncertain', 'sent')
            when 'read' then r.state in ('queued', 'leased', 'sending', 'uncertain', 'sent', 'delivered')
            else r.state in ('sending', 'uncertain', 'sent')
          end)
-  returning r.id, c.n
+  returning c.n
+), learned as (
+  -- The call of a daemon that died has no attempt yet: the reconciler must know whose this provider id is.
+  insert into duly.attempt as a
+    (delivery_id, lease_token, workspace_id, number, account, address_hash, outcome, provider_id, began_at, took_ms)
+  select b.id, b.lease_token, b.workspace_id, c.attempt, $10, hashtextextended(b."to", 0), 'accepted', c.provider_id,
+         now(), 0
+  from moved join c on c.n = moved.n join before b on b.n = c.n
+  where b.lease_token is not null and b.state in ('sending', 'uncertain')
+  on conflict (delivery_id, lease_token, workspace_id) do update
+    set provider_id = coalesce(a.provider_id, excluded.provider_id)
 ), remembered as (
-  insert into duly.callback (workspace_id, delivery_id, attempt, account, provider_id, provider_status, code, moved)
-  select r.workspace_id, c.id, c.attempt, $10, c.provider_id, c.word, c.code,
-         exists (select from moved where moved.n = c.n)
-  from c join duly.delivery_row r on r.id = c.id
+  insert into duly.callback
+    (workspace_id, delivery_id, attempt, account, provider_id, provider_status, code, moved, from_state)
+  select b.workspace_id, c.id, c.attempt, $10, c.provider_id, c.word, c.code,
+         exists (select from moved where moved.n = c.n), b.state
+  from c join before b on b.n = c.n
   returning 1
 )
 select (select count(*) from remembered) as known, (select count(*) from moved) as moved

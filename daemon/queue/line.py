@@ -1,0 +1,279 @@
+"""One account's way to its platform: its own order, limits, breaker and workers.
+
+Late binding: a delivery is chosen when a worker is free and the limits let it pass, not when it is leased,
+so what is urgent overtakes whatever waits here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import count
+from uuid import UUID
+
+import structlog
+
+from daemon import clock
+from daemon.model import Delivery, Outcome, Reason, Rejected, Rendered, Unknown
+from daemon.queue.breaker import Breaker, BreakerState
+from daemon.queue.limiter import RateLimit
+from daemon.queue.limits import LimitBook
+from daemon.queue.membership import Membership
+from daemon.queue.ready import ReadyQueue
+from daemon.queue.recorder import Done, Recorder
+from daemon.queue.worker import Worker
+from daemon.store.database import Database
+from daemon.store.sql import query
+
+log = structlog.get_logger(__name__)
+
+# The whole account is concerned, not one delivery: it stops at once until the operator has mended it.
+_ACCOUNT_PAUSE_SECONDS = 60.0
+_ACCOUNT_REASONS = frozenset({Reason.BAD_CREDENTIALS, Reason.ACCOUNT_SUSPENDED})
+# The platform, or the way to it, is unwell.
+_FAILURES = frozenset({Reason.PROVIDER_UNAVAILABLE, Reason.CONNECTION_FAILED})
+# While a breaker probes, so many deliveries are leased for it.
+_PROBES_WANTED = 3
+
+# A line without a rate keeps so many marked deliveries ahead of its workers, so that none waits for a mark.
+_MOST_AHEAD = 50
+
+
+class Line:
+    """One account's way to its platform: ready → (limits) → marked → called → recorded."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        *,
+        database: Database,
+        membership: Membership,
+        recorder: Recorder,
+        render: Callable[[Delivery], Rendered],
+        limit: Callable[[], RateLimit],
+        sender_limits: LimitBook[tuple[str, str]],
+        workspace_limits: LimitBook[str],
+        concurrency: int,
+        buffer: int,
+        on_room: Callable[[], None],
+        hand_back: Callable[[Sequence[Delivery]], Awaitable[None]],
+        breaker: Breaker | None = None,
+        monotonic: clock.Monotonic = clock.monotonic,
+    ) -> None:
+        self.worker = worker
+        self.account = worker.account
+        self.concurrency = concurrency
+        self.buffer = buffer
+        self._database = database
+        self._membership = membership
+        self._recorder = recorder
+        self.render = render
+        self._limit = limit
+        self._sender_limits = sender_limits
+        self._workspace_limits = workspace_limits
+        self._on_room = on_room
+        self._hand_back = hand_back
+        self.breaker = breaker or Breaker()
+        self._monotonic = monotonic
+        self._ready = ReadyQueue()
+        self._parked: list[tuple[float, int, Delivery]] = []
+        self._parked_of: dict[int, int] = {}
+        self._order = count()
+        self._marked: asyncio.Queue[Rendered] = asyncio.Queue()
+        self._in_flight: set[UUID] = set()
+        self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+
+    # What the fetcher asks.
+
+    def room(self, *, urgent: bool = False) -> int:
+        """How many more deliveries this line wants in memory: about two seconds' worth in all.
+
+        It asks for a quarter of that at least, so that leases stay worth their while; what is urgent has
+        that quarter to itself and never waits for it.
+        """
+        if self._closing:
+            return 0
+        match self.breaker.state(self._monotonic()):
+            case BreakerState.OPEN:
+                return 0
+            case BreakerState.HALF_OPEN:
+                return max(0, _PROBES_WANTED - self.waiting)
+        rate = self._limit().rate.per_second
+        wanted = self.buffer if rate is None else min(self.buffer, max(10, int(rate * 2)))
+        free, quarter = wanted - self.waiting, wanted // 4
+        if urgent:
+            return max(0, free + quarter)
+        return free if free >= quarter else 0
+
+    def holds(self) -> set[UUID]:
+        """Every delivery this line knows: waiting or in flight."""
+        return self._ready.ids() | {entry[2].id for entry in self._parked} | self._in_flight
+
+    def waiting_of(self, workspace_id: int) -> int:
+        """How many deliveries of a workspace wait here."""
+        return self._ready.waiting(workspace_id) + self._parked_of.get(workspace_id, 0)
+
+    @property
+    def waiting(self) -> int:
+        """Leased deliveries not yet begun."""
+        return len(self._ready) + len(self._parked)
+
+    @property
+    def in_flight(self) -> int:
+        """Marked deliveries whose call has not ended."""
+        return len(self._in_flight)
+
+    def push(self, deliveries: Iterable[Delivery]) -> None:
+        """Takes leased deliveries."""
+        self._ready.extend(deliveries)
+        self._changed.set()
+
+    # The line's own work.
+
+    async def run(self) -> None:
+        """Serves until cancelled. Calls in flight are not cancelled with it: see `close`."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.concurrency):
+                group.create_task(self._work())
+            group.create_task(self._gate())
+
+    async def close(self) -> list[Delivery]:
+        """Takes nothing new; returns what had not begun, for handing back. Calls in flight go on."""
+        self._closing = True
+        self._changed.set()
+        return self._clear()
+
+    async def finished(self) -> None:
+        """Returns when no call is under way."""
+        await self._idle.wait()
+
+    async def _gate(self) -> None:
+        while True:
+            self._changed.clear()
+            if self.waiting and self.breaker.state(self._monotonic()) is BreakerState.OPEN:
+                await self._hand_back(self._clear())  # the rows wait in the database, not here
+            batch, wait_seconds = self._take()
+            if batch:
+                await self._mark(batch)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_seconds):
+                    await self._changed.wait()
+            if not self.waiting and self.breaker.state(self._monotonic()) is BreakerState.HALF_OPEN:
+                self._on_room()
+
+    def _clear(self) -> list[Delivery]:
+        left = self._ready.clear() + [entry[2] for entry in self._parked]
+        self._parked.clear()
+        self._parked_of.clear()
+        return left
+
+    def _take(self) -> tuple[list[Rendered], float | None]:
+        """What may be called now, charged to its limits; else how long until something may."""
+        now = self._monotonic()
+        self._unpark(now)
+        limit = self._limit()
+        ahead = 0 if limit.rate.per_second is not None else min(self.concurrency, _MOST_AHEAD)
+        free = self.concurrency + ahead - len(self._in_flight)
+        allowed = self.breaker.allowance(len(self._in_flight), now)
+        if allowed is not None:
+            free = min(free, allowed)
+        if self._closing or free <= 0:
+            return [], self.breaker.retry_in(now) or None
+        batch: list[Rendered] = []
+        wait = self._parked[0][0] - now if self._parked else None
+        while len(batch) < free and len(self._ready):
+            delivery = self._ready.pop()
+            delay = limit.delay(delivery.segments, now)
+            if delay > 0:
+                self._ready.put_back(delivery)
+                wait = delay if wait is None else min(wait, delay)
+                break
+            rendered = self.render(delivery)
+            sender = self._sender_limits.of((self.account, rendered.sender or ""))
+            workspace = self._workspace_limits.of(delivery.workspace)
+            delay = max(sender.delay(delivery.segments, now), workspace.delay(delivery.segments, now))
+            if delay > 0:
+                self._park(delivery, now + delay)
+                wait = delay if wait is None else min(wait, delay)
+                continue
+            for each in (limit, sender, workspace):
+                each.take(delivery.segments, now)
+            batch.append(rendered)
+        return batch, wait
+
+    def _park(self, delivery: Delivery, until: float) -> None:
+        heapq.heappush(self._parked, (until, next(self._order), delivery))
+        self._parked_of[delivery.workspace_id] = self._parked_of.get(delivery.workspace_id, 0) + 1
+
+    def _unpark(self, now: float) -> None:
+        while self._parked and self._parked[0][0] <= now:
+            delivery = heapq.heappop(self._parked)[2]
+            self._parked_of[delivery.workspace_id] -= 1
+            self._ready.put_back(delivery)
+
+    async def _mark(self, batch: list[Rendered]) -> None:
+        """Passes the last gate with a batch; what comes through goes to the workers."""
+        asked = {rendered.delivery.id for rendered in batch}
+        self._in_flight |= asked
+        self._idle.clear()
+        passed: set[UUID] = set()
+        try:
+            passed = await self._database.insist(lambda: self._ask_to_mark(batch))
+        finally:
+            self._ended(asked - passed)
+        for rendered in batch:
+            if rendered.delivery.id in passed:
+                self._marked.put_nowait(rendered)
+        if self.room() > 0:
+            self._on_room()
+
+    async def _ask_to_mark(self, batch: Sequence[Rendered]) -> set[UUID]:
+        ordered = sorted((rendered.delivery for rendered in batch), key=lambda d: d.id)
+        rows = await self._database.fetch(
+            query("mark"),
+            [d.id for d in ordered],
+            [d.workspace_id for d in ordered],
+            [d.lease_token for d in ordered],
+            self._membership.node_id,
+            self.account,
+        )
+        return {row["id"] for row in rows if row["marked"]}
+
+    async def _work(self) -> None:
+        while True:
+            rendered = await self._marked.get()
+            try:
+                done = await self.worker.call(rendered)
+                self._recorder.put(done)
+                self._heed(done)
+            finally:
+                self._ended({rendered.delivery.id})
+
+    def _heed(self, done: Done) -> None:
+        """Lets the breaker know. Bad credentials stop this account at once, and no other."""
+        now = self._monotonic()
+        outcome = done.outcome
+        if isinstance(outcome, Rejected) and outcome.reason in _ACCOUNT_REASONS:
+            self.breaker.trip(outcome.reason.value, _ACCOUNT_PAUSE_SECONDS, now)
+            opened = True
+        else:
+            opened = self.breaker.record(failed=_failed(outcome), took_seconds=done.took_seconds, now=now)
+        if opened:
+            seconds = round(self.breaker.retry_in(now))
+            log.error("breaker opened", account=self.account, why=self.breaker.why, seconds=seconds)
+
+    def _ended(self, ids: set[UUID]) -> None:
+        self._in_flight -= ids
+        self._changed.set()
+        if not self._in_flight:
+            self._idle.set()
+
+
+def _failed(outcome: Outcome) -> bool:
+    return isinstance(outcome, Unknown) or (isinstance(outcome, Rejected) and outcome.reason in _FAILURES)

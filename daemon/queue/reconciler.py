@@ -1,0 +1,228 @@
+"""Asks the platform what became of calls whose end nobody saw.
+
+An uncertain delivery is settled by the first of these:
+1. its own status callback, which carries our id (the recorder does that; here we only leave it time);
+2. the platform's list: a message to this address with this text that no other delivery has claimed → sent;
+3. nothing there for as long as the account's patience → the call never happened → queued again;
+4. the platform cannot tell, or an equal delivery is just as uncertain → the account's `on_uncertain`.
+
+Any daemon may ask; asking takes the row for a minute, and an answer counts only if nothing moved meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import asyncpg
+import orjson
+import structlog
+
+from daemon import clock, metrics
+from daemon.model import Accepted, Channel, Delivery, Reason, Rendered, State
+from daemon.platforms.base import CannotTell, Found, Platform
+from daemon.queue.membership import Membership
+from daemon.store.database import Database, DatabaseDown
+from daemon.store.sql import query
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 50
+_PAUSE_SECONDS = 1.0
+# Our database's clock and the platform's may differ by so much.
+_CLOCK_MARGIN = timedelta(seconds=30)
+# An equal, just as uncertain delivery: so many patiences for a callback to tell the two apart.
+_RIVAL_PATIENCES = 3
+_LONGEST_ASK_PAUSE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How the reconciler deals with one account."""
+
+    platform: Platform
+    render: Callable[[Delivery], Rendered]
+    patience_seconds: float
+    resend: bool  # on_uncertain = "resend"
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an ask came to."""
+
+    answer: str  # found | absent | cannot_tell
+    state: State
+    provider_id: str | None = None
+    reason: Reason | None = None
+    seconds: float | None = None  # until the next ask or the retry; None while uncertain: a person decides
+    detail: str | None = None
+
+
+def judge(
+    found: Found,
+    *,
+    claimed: frozenset[str],
+    rivals: int,
+    uncertain_seconds: float,
+    asks: int,
+    attempts: int,
+    asking: Asking,
+) -> Verdict:
+    """Decides. Pure.
+
+    `claimed`: provider ids that belong to other deliveries. `rivals`: equal deliveries nobody can place yet.
+    """
+    patience = asking.patience_seconds
+    again = min(_LONGEST_ASK_PAUSE_SECONDS, max(0.5, patience / 8) * 2 ** min(asks - 1, 6))
+    if isinstance(found, CannotTell):
+        if uncertain_seconds < patience * _RIVAL_PATIENCES:
+            return Verdict("cannot_tell", State.UNCERTAIN, seconds=again, detail=found.detail)
+        return _give_up_asking(asking, found.detail)
+    free = [accepted for accepted in found if accepted.provider_id not in claimed]
+    if rivals and len(free) <= rivals:
+        # Fewer messages than equal deliveries: whose they are only a callback can say.
+        if uncertain_seconds < patience * _RIVAL_PATIENCES:
+            return Verdict(
+                "cannot_tell", State.UNCERTAIN, seconds=again, detail="an equal delivery is uncertain too"
+            )
+        if free:
+            return _give_up_asking(asking, "an equal delivery is uncertain too")
+    if free:
+        return Verdict("found", State.SENT, provider_id=free[-1].provider_id)
+    if uncertain_seconds < patience:
+        return Verdict("absent", State.UNCERTAIN, seconds=again, detail="not there yet")
+    return _send_again(attempts, asking)
+
+
+def _send_again(attempts: int, asking: Asking) -> Verdict:
+    if attempts >= asking.max_attempts:
+        return Verdict("absent", State.FAILED, reason=Reason.ATTEMPTS_EXHAUSTED)
+    return Verdict("absent", State.QUEUED, seconds=0.0)
+
+
+def _give_up_asking(asking: Asking, detail: str) -> Verdict:
+    if asking.resend:
+        return Verdict("cannot_tell", State.QUEUED, seconds=0.0, detail=f"{detail}; on_uncertain is resend")
+    return Verdict("cannot_tell", State.UNCERTAIN, detail=f"{detail}; a person must decide")
+
+
+class Reconciler:
+    """The actor that asks."""
+
+    name = "reconciler"
+
+    def __init__(
+        self, database: Database, membership: Membership, accounts: Callable[[], Mapping[str, Asking]]
+    ) -> None:
+        self._database = database
+        self._membership = membership
+        self._accounts = accounts
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Asks about what is due, until `stop()`."""
+        await self._membership.joined.wait()
+        while not self._stopping.is_set():
+            asked = 0
+            with contextlib.suppress(DatabaseDown):
+                asked = await self.once()
+            if asked < _BATCH:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_PAUSE_SECONDS):
+                        await self._stopping.wait()
+
+    async def stop(self) -> None:
+        """Ends after the asks under way."""
+        self._stopping.set()
+
+    def health(self) -> str | None:
+        """It needs nothing of its own."""
+        return None
+
+    async def once(self) -> int:
+        """Takes what is due and asks. Returns how many it took. Raises `DatabaseDown`."""
+        accounts = self._accounts()
+        rows = await self._database.fetch(query("ask_claim"), list(accounts), _BATCH)
+        results = await asyncio.gather(
+            *(self._ask(accounts[row["account"]], row) for row in rows), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, DatabaseDown):
+                raise result
+        return len(rows)
+
+    async def _ask(self, asking: Asking, row: asyncpg.Record) -> None:
+        rendered = asking.render(_delivery(row))
+        found = await asking.platform.find(rendered, row["sending_at"] - _CLOCK_MARGIN)
+        rivals = await self._database.fetchrow(query("ask_rivals"), row["id"], row["to"], row["body"])
+        verdict = judge(
+            found,
+            claimed=await self._claimed(found, row),
+            rivals=rivals["rivals"] if rivals else 0,
+            uncertain_seconds=row["uncertain_seconds"],
+            asks=row["asks"],
+            attempts=row["attempts"] - row["forgiven"],
+            asking=asking,
+        )
+        await self._write(row, verdict)
+
+    async def _claimed(self, found: Found, row: asyncpg.Record) -> frozenset[str]:
+        if isinstance(found, CannotTell) or not found:
+            return frozenset()
+        ids = [accepted.provider_id for accepted in found if isinstance(accepted, Accepted)]
+        rows = await self._database.fetch(query("ask_claimed_ids"), ids, row["id"])
+        return frozenset(r["provider_id"] for r in rows)
+
+    async def _write(self, row: asyncpg.Record, verdict: Verdict) -> None:
+        written = await self._database.fetchrow(
+            query("resolve"),
+            row["id"],
+            row["workspace_id"],
+            row["lease_token"],
+            row["asks"],
+            verdict.answer,
+            verdict.state.value,
+            verdict.provider_id,
+            verdict.detail,
+            verdict.reason.value if verdict.reason else None,
+            verdict.seconds,
+        )
+        if written is None:
+            return  # a callback or the daemon's own late answer was faster
+        metrics.RESOLUTIONS.labels(row["account"], verdict.answer, verdict.state.value).inc()
+        log.info(
+            "asked about an uncertain delivery",
+            delivery=str(row["id"]),
+            workspace=row["workspace"],
+            account=row["account"],
+            ask=row["asks"],
+            answer=verdict.answer,
+            becomes="held"
+            if verdict.state is State.UNCERTAIN and verdict.seconds is None
+            else verdict.state.value,
+        )
+
+
+def _delivery(row: asyncpg.Record) -> Delivery:
+    metadata = {} if row["metadata"] == "{}" else orjson.loads(row["metadata"])
+    return Delivery(
+        id=row["id"],
+        workspace_id=row["workspace_id"],
+        workspace=row["workspace"],
+        channel=Channel(row["channel"]),
+        to=row["to"],
+        body=row["body"],
+        category=row["category"],
+        priority=row["priority"],
+        attempts=row["attempts"] - 1,
+        segments=row["segments"],
+        lease_token=row["lease_token"],
+        leased_at=clock.monotonic(),
+        forgiven=row["forgiven"],
+        media_urls=tuple(metadata.get("media_urls", ())),
+        metadata=metadata,
+    )

@@ -1,0 +1,22 @@
+-- Takes uncertain deliveries whose time to be asked about has come, for this daemon alone for a minute.
+-- $1 accounts, $2 how many at most.
+with due as (
+  select id, workspace_id from duly.delivery_row
+  where state = 'uncertain' and ask_at <= now() and account = any ($1::text[])
+  order by ask_at limit $2
+  for update skip locked
+), claimed as (
+  update duly.delivery_row r
+  set ask_at = now() + interval '60 seconds', asks = r.asks + 1
+  from due
+  where r.id = due.id and r.workspace_id = due.workspace_id
+  returning r.id, r.workspace_id, r.message_id, r.lease_token, r.account, r.channel, r.priority, r."to", r.attempts,
+            r.forgiven, r.segments, r.asks, r.reason, r.sending_at,
+            extract(epoch from now() - r.state_at)::float8 as uncertain_seconds
+)
+select c.id, c.workspace_id, w.name as workspace, c.lease_token, c.account, c.channel::text as channel, c.priority,
+       c."to", c.attempts, c.forgiven, c.segments, c.asks, c.reason, c.sending_at, c.uncertain_seconds, m.body,
+       m.category, m.metadata::text as metadata
+from claimed c
+join duly.message m on m.id = c.message_id and m.workspace_id = c.workspace_id
+join duly.workspace w on w.id = c.workspace_id
