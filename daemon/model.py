@@ -5,7 +5,7 @@ Everything here is plain data. Nothing in this module does I/O or reads a clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
@@ -76,6 +76,7 @@ class Reason(StrEnum):
     UNREACHABLE_NOW = "unreachable_now"
     CARRIER_ERROR = "carrier_error"
     UNKNOWN_ERROR = "unknown_error"
+    NOT_BEGUN = "not_begun"  # our own daemon lost its lease before the call
     # limit: the platform asks us to slow down; it did not take the message
     RATE_LIMITED = "rate_limited"
     QUEUE_FULL = "queue_full"
@@ -123,6 +124,7 @@ def _categories() -> dict[Reason, ReasonCategory]:
             r.UNREACHABLE_NOW,
             r.CARRIER_ERROR,
             r.UNKNOWN_ERROR,
+            r.NOT_BEGUN,
         ),
         c.LIMIT: (r.RATE_LIMITED, r.QUEUE_FULL, r.DAILY_LIMIT),
         c.CONFIGURATION: (r.BAD_CREDENTIALS, r.ACCOUNT_SUSPENDED, r.BAD_SENDER, r.BAD_REQUEST),
@@ -181,6 +183,10 @@ class Delivery:
         return self.attempt - self.forgiven
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A delivery with everything a platform call needs already decided."""
@@ -191,6 +197,7 @@ class Rendered:
     media_urls: tuple[str, ...] = ()
     status_callback: str | None = None  # absolute URL that carries our delivery id and attempt
     validity_seconds: int | None = None  # how long the platform may keep trying
+    may_begin: Callable[[], bool] = _always  # asked right before the first byte leaves: is it still ours?
 
 
 @dataclass(frozen=True, slots=True)

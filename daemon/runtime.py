@@ -223,12 +223,14 @@ class Runtime:
         await platform.open()
         senders = {name: w.sender for name, w in config.workspaces.items() if w.sender is not None}
         return Line(
-            Worker(account, platform, self._policies(account), self.membership),
+            Worker(account, platform, self._policies(account)),
             database=self.database,
             membership=self.membership,
             recorder=self.recorder,
             render=Renderer(
-                hook_url(config.web.public_url, platform_config.kind, account, "status"), senders
+                hook_url(config.web.public_url, platform_config.kind, account, "status"),
+                senders,
+                lambda: self.membership.valid,
             ),
             limit=lambda: self._account_limits.of(account),
             sender_limits=self._sender_limits,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from daemon.cli import check, deliveries, demo, migrate, run, status
+from daemon.cli import check, deadletters, deliveries, demo, migrate, run, status
 
 app = typer.Typer(
     name="duly",
@@ -19,6 +19,7 @@ app.command("migrate")(migrate.migrate)
 app.command("send")(deliveries.send)
 app.command("explain")(deliveries.explain)
 app.command("cancel")(deliveries.cancel)
+app.command("replay")(deadletters.replay)
 app.command("status")(status.status)
 app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)

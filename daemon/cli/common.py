@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -112,3 +113,16 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def parse_time(option: str, text: str | None) -> datetime | None:
+    """An option's time, or the end of the command where it is none or has no zone."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        fail(f"{option}: {text!r} is not a time such as 2026-01-31T18:00:00+01:00", 2)
+    if moment.tzinfo is None:
+        fail(f"{option}: {text!r} has no zone: add one, such as +01:00 or Z", 2)
+    return moment

@@ -10,7 +10,16 @@ import asyncpg
 import orjson
 import typer
 
-from daemon.cli.common import ConfigOption, JsonOption, configuration, connected, fail, print_json, run_async
+from daemon.cli.common import (
+    ConfigOption,
+    JsonOption,
+    configuration,
+    connected,
+    fail,
+    parse_time,
+    print_json,
+    run_async,
+)
 from daemon.model import Channel
 from daemon.store import timeline
 from daemon.store.sql import query
@@ -36,7 +45,7 @@ def send(
     settings = configuration(config)
     if priority not in _PRIORITIES:
         fail(f"--priority: {priority} is none of high, normal, bulk", 2)
-    due_at, expires_at = _time("--at", at) or datetime.now(UTC), _time("--expires", expires)
+    due_at, expires_at = parse_time("--at", at) or datetime.now(UTC), parse_time("--expires", expires)
 
     async def work() -> UUID:
         async with connected(settings) as conn:
@@ -103,15 +112,3 @@ def cancel(id: UUID, config: ConfigOption = None, json: JsonOption = False) -> N
         print("Canceled.")
     if not canceled:
         fail("too late: the call has begun or the delivery had already ended; see `duly explain`")
-
-
-def _time(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        fail(f"{option}: {text!r} is not a time such as 2026-01-31T18:00:00+01:00", 2)
-    if moment.tzinfo is None:
-        fail(f"{option}: {text!r} has no zone: add one, such as +01:00 or Z", 2)
-    return moment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote
 
 from daemon import clock
@@ -15,9 +16,13 @@ class Renderer:
         self,
         hook_url: str | None,
         senders: dict[str, str],
+        may_begin: Callable[[], bool],
         monotonic: clock.Monotonic = clock.monotonic,
     ) -> None:
-        """`hook_url`: the account's status hook, None without callbacks; `senders`: by workspace."""
+        """`hook_url`: the account's status hook, None without callbacks; `senders`: by workspace;
+        `may_begin`: whether what this daemon has leased is still its own.
+        """
+        self._may_begin = may_begin
         self._hook_url = hook_url
         self._senders = senders
         self._monotonic = monotonic
@@ -37,6 +42,7 @@ class Renderer:
             media_urls=delivery.media_urls,
             status_callback=callback,
             validity_seconds=validity,
+            may_begin=self._may_begin,
         )
 
 

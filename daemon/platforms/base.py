@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from daemon.model import Accepted, Callback, Channel, Outcome, Problem, Rendered
+from daemon.model import Accepted, Callback, Channel, Outcome, Problem, Reason, Rejected, Rendered
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class CannotTell:
 
     detail: str = ""
 
+
+LEASE_RAN_OUT = Rejected(Reason.NOT_BEGUN, detail="the lease ran out before the call began", reached=False)
 
 # Every message the platform has that may be the delivery asked for, none: it surely has no such message.
 # A list and not one answer, because two equal messages to one address look the same to the platform: whoever
@@ -52,7 +54,12 @@ class Platform(Protocol):
         """Close them; no call is under way."""
 
     async def send(self, rendered: Rendered) -> Outcome:
-        """Make one call. Never raises for what the network or the platform does: that is an `Outcome`."""
+        """Make one call. Never raises for what the network or the platform does: that is an `Outcome`.
+
+        `rendered.may_begin` is asked as late as the client library lets us, right before the first byte
+        leaves; where it says no, nothing is sent and the outcome is `LEASE_RAN_OUT`. A daemon that was
+        suspended between the `sending` mark and here would else send what another has taken over.
+        """
 
     async def check(self) -> str | None:
         """Ask the platform whether the credentials are good; None if so, else what is wrong."""

@@ -7,10 +7,9 @@ import random
 import structlog
 
 from daemon import clock, metrics
-from daemon.model import Accepted, Delivery, Outcome, Reason, Rejected, Rendered, State, Unknown
+from daemon.model import Accepted, Delivery, Outcome, Reason, Rendered, State, Unknown
 from daemon.platforms.base import Platform
 from daemon.queue.backoff import Next, after
-from daemon.queue.membership import Membership
 from daemon.queue.policies import Policies
 from daemon.queue.recorder import Done
 
@@ -27,7 +26,6 @@ class Worker:
         account: str,
         platform: Platform,
         policies: Policies,
-        membership: Membership,
         *,
         rng: random.Random | None = None,
         monotonic: clock.Monotonic = clock.monotonic,
@@ -35,7 +33,6 @@ class Worker:
         self.account = account
         self.platform = platform
         self.policies = policies
-        self._membership = membership
         self._rng = rng or random.Random()
         self._monotonic = monotonic
 
@@ -67,12 +64,6 @@ class Worker:
         return after(outcome, attempts=delivery.tries, policy=policy, rng=self._rng)
 
     async def _send(self, rendered: Rendered) -> Outcome:
-        if not self._membership.valid:
-            # Suspended between the mark and here: another daemon may be asking the platform about this
-            # delivery right now, and would be told that it is not there.
-            return Rejected(
-                Reason.CONNECTION_FAILED, detail="the lease ran out before the call", reached=False
-            )
         try:
             return await self.platform.send(rendered)
         except Exception as error:  # a platform's bug must not hide that the call may have been made

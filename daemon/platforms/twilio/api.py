@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +17,8 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import aiohttp
 import orjson
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.connector import Connection
 from aiolimiter import AsyncLimiter
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.async_http_client import AsyncTwilioHttpClient
@@ -32,7 +36,7 @@ from daemon.model import (
     Rendered,
     Unknown,
 )
-from daemon.platforms.base import CallbackRequest, CannotTell, Found
+from daemon.platforms.base import LEASE_RAN_OUT, CallbackRequest, CannotTell, Found
 from daemon.platforms.twilio import callbacks
 from daemon.platforms.twilio.errors import reason_for
 
@@ -87,6 +91,7 @@ class Twilio:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(10.0, self._account.timeout_seconds)),
+            request_class=_FencedRequest,
             skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept", "Content-Type"),
             auto_decompress=False,
         )
@@ -107,6 +112,7 @@ class Twilio:
         """One POST. What is known afterwards is in the outcome."""
         assert self._session is not None, "open() comes first"
         body = urlencode(self.form(rendered)).encode()
+        _may_begin.set(rendered.may_begin)
         try:
             async with (
                 asyncio.timeout(self._account.timeout_seconds),
@@ -115,6 +121,8 @@ class Twilio:
                 ) as response,
             ):
                 return _outcome(response.status, response.headers, await response.read())
+        except _LeaseRanOut:
+            return LEASE_RAN_OUT
         except aiohttp.ConnectionTimeoutError:
             return Rejected(Reason.CONNECTION_FAILED, detail="no connection in time", reached=False)
         except aiohttp.ClientConnectorError as error:
@@ -204,6 +212,29 @@ class Twilio:
             return CannotTell(f"Twilio answered {error.status}, code {error.code}")
         except (TwilioException, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return CannotTell(_words(error))
+
+
+_may_begin: ContextVar[Callable[[], bool]] = ContextVar("may_begin")
+
+
+class _LeaseRanOut(aiohttp.ClientError):
+    pass
+
+
+class _FencedRequest(aiohttp.ClientRequest):
+    """A request that asks `may_begin` once the connection is there and nothing has been written yet.
+
+    aiohttp keeps the headers back until it writes the body, so this is the last moment it offers.
+    """
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        if not _may_begin.get()():
+            assert conn.protocol is not None
+            conn.protocol.set_exception(_LeaseRanOut())
+            return
+        await super().write_bytes(writer, conn, content_length)
 
 
 class _RedirectedHttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]
