@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import deque
@@ -17,8 +18,8 @@ from daemon.actor import Actor
 log = structlog.get_logger(__name__)
 
 _LONGEST_PAUSE_SECONDS = 10.0
-# What an actor's own orderly end may take beyond shutdown_seconds before it is cancelled.
-_GRACE_SECONDS = 5.0
+# However long the others took to stop, each actor has this for its own orderly end.
+_LEAST_SECONDS = 0.5
 
 
 class TooManyDeaths(Exception):
@@ -26,7 +27,11 @@ class TooManyDeaths(Exception):
 
 
 class Supervisor:
-    """Runs actors until `stop()` or until one dies too often."""
+    """Runs actors until `stop()` or until one dies too often.
+
+    Together they have `shutdown_seconds` for their orderly end and `grace_seconds` beyond, for writing down
+    what came of it; who has not stopped by then is cancelled.
+    """
 
     def __init__(
         self,
@@ -35,12 +40,14 @@ class Supervisor:
         max_restarts: int,
         restart_window_seconds: float,
         shutdown_seconds: float,
+        grace_seconds: float = 5.0,
         monotonic: clock.Monotonic = clock.monotonic,
     ) -> None:
         self.actors = list(actors)
         self.max_restarts = max_restarts
         self.restart_window_seconds = restart_window_seconds
         self.shutdown_seconds = shutdown_seconds
+        self.grace_seconds = grace_seconds
         self._monotonic = monotonic
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopped: set[str] = set()
@@ -76,17 +83,16 @@ class Supervisor:
     async def _keep(self, actor: Actor) -> None:
         deaths: deque[float] = deque()
         while True:
-            try:
-                await actor.run()
-                error: BaseException | None = None
-            except Exception as raised:
-                error = raised
+            error = await _end_of(actor)
             if actor.name in self._stopped:
                 return
             self._mourn(actor, deaths, error)
             if self._stop.is_set():
                 return
-            await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, 0.1 * 2 ** len(deaths)))
+            # The end cuts the pause short: whoever has something to finish must run for it.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(_LONGEST_PAUSE_SECONDS, 0.1 * 2 ** len(deaths))):
+                    await self._stop.wait()
 
     def _mourn(self, actor: Actor, deaths: deque[float], error: BaseException | None) -> None:
         now = self._monotonic()
@@ -103,11 +109,13 @@ class Supervisor:
             self._stop.set()
 
     async def _end(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.shutdown_seconds + self.grace_seconds
         for actor in reversed(self.actors):
             self._stopped.add(actor.name)
             task = self._tasks[actor.name]
             try:
-                async with asyncio.timeout(self.shutdown_seconds + _GRACE_SECONDS):
+                async with asyncio.timeout_at(max(deadline, loop.time() + _LEAST_SECONDS)):
                     await actor.stop()
                     await task
             except TimeoutError:
@@ -118,24 +126,43 @@ class Supervisor:
             await asyncio.gather(task, return_exceptions=True)
 
 
+async def _end_of(actor: Actor) -> BaseException | None:
+    """Runs an actor and returns what it died of; None where it returned."""
+    try:
+        await actor.run()
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return error  # not meant for us: something that the actor waited for had been cancelled
+    except Exception as error:
+        return error
+    return None
+
+
 class Systemd:
     """What systemd is told, where it listens: https://www.freedesktop.org/software/systemd/man/sd_notify.html"""
 
     def __init__(self) -> None:
-        self._notifier = sdnotify.SystemdNotifier()
+        self._notifier = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
 
     def ready(self, status: str) -> None:
         """Up, or done with reloading."""
-        self._notifier.notify(f"READY=1\nSTATUS={status}")
+        self._tell(f"READY=1\nSTATUS={status}")
 
     def reloading(self) -> None:
         """A reload begins."""
         usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={usec}")
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={usec}")
 
     def stopping(self) -> None:
         """The end begins."""
-        self._notifier.notify("STOPPING=1")
+        self._tell("STOPPING=1")
+
+    def close(self) -> None:
+        """Nothing more will be said."""
+        if self._notifier is not None and self._notifier.socket is not None:
+            self._notifier.socket.close()
 
     async def watchdog(self) -> None:
         """Pings as often as systemd wants, as long as the event loop turns."""
@@ -143,5 +170,9 @@ class Systemd:
         if not usec.isdecimal() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
             return
         while True:
-            self._notifier.notify("WATCHDOG=1")
+            self._tell("WATCHDOG=1")
             await asyncio.sleep(int(usec) / 2_000_000)
+
+    def _tell(self, news: str) -> None:
+        if self._notifier is not None:
+            self._notifier.notify(news)
