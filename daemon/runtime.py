@@ -25,7 +25,7 @@ from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
 from daemon.queue.worker import Worker
-from daemon.store.database import Database
+from daemon.store.database import Database, DatabaseDown
 from daemon.store.schema import Schema
 from daemon.supervisor import Supervisor
 from daemon.web.app import Web
@@ -140,13 +140,19 @@ class Runtime:
 
     async def status(self, account: str, update: StatusUpdate) -> None:
         """Writes a status callback."""
+        self._must_fit()
         await self.recorder.status(account, update)
 
     async def inbound(self, account: str, message: InboundMessage) -> None:
         """Writes a message from a person."""
+        self._must_fit()
         owner = next((n for n, w in self.config.workspaces.items() if w.sender == message.to_address), None)
         workspace_id = self.directory.id_of(owner) if owner else None
         await self.recorder.inbound(account, message, workspace_id, uuid.uuid4())
+
+    def _must_fit(self) -> None:
+        if not self.schema.fits.is_set():
+            raise DatabaseDown(f"the schema does not fit: {self.schema.health()}")
 
     # What the configuration says, asked anew each time.
 

@@ -17,6 +17,7 @@ from daemon.store.sql import sql_dir
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 _LOCK = 0x6475_6C79  # "duly"
+_PATIENCE_SECONDS = 24 * 3600
 
 _HISTORY = """
 create schema if not exists duly;
@@ -87,7 +88,8 @@ async def migrate(conn: Connection, migrations: list[Migration] | None = None) -
 
     Raises `MigrationError` with the file's name where one fails; those before it stay applied.
     """
-    await conn.execute("select pg_advisory_lock($1)", _LOCK)
+    await conn.execute("set statement_timeout = 0")  # others' migrations, or a large table, may take long
+    await conn.execute("select pg_advisory_lock($1)", _LOCK, timeout=_PATIENCE_SECONDS)
     try:
         todo = await pending(conn, migrations)
         if todo:
@@ -98,12 +100,13 @@ async def migrate(conn: Connection, migrations: list[Migration] | None = None) -
         return todo
     finally:
         await conn.execute("select pg_advisory_unlock($1)", _LOCK)
+        await conn.execute("reset statement_timeout; reset client_min_messages")
 
 
 async def _apply(conn: Connection, migration: Migration) -> None:
     try:
         async with conn.transaction():
-            await conn.execute(migration.text)
+            await conn.execute(migration.text, timeout=_PATIENCE_SECONDS)
             await conn.execute(
                 "insert into duly.migration (number, name, checksum) values ($1, $2, $3)",
                 migration.number,

@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 # A platform gives up after about 15 s; better a clear "not now" before.
 _COMMIT_SECONDS = 10.0
+_BODY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,11 @@ class Hooks:
         account = self.accounts.get(request.match_info["account"])
         if account is None or account.kind != request.match_info["platform"]:
             return problem(404, "there is no such account here")
-        asked = self._as_callback(request, await request.read())
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                asked = self._as_callback(request, await request.read())
+        except TimeoutError:
+            return problem(408, "the body did not come in time")
         try:
             parse = account.platform.parse_status if kind == "status" else account.platform.parse_inbound
             found = parse(asked)

@@ -1,0 +1,47 @@
+"""A raw stand-in: answers every POST with a 201 and a fresh sid, as fast as a Python protocol can."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from itertools import count
+
+import uvloop
+
+_HEAD = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 75\r\n\r\n"
+_COUNT = count()
+
+
+class Raw(asyncio.Protocol):
+    """Reads requests with a Content-Length, one after the other on a connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while True:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            head = self._buffer[:end].lower()
+            at = head.find(b"content-length:")
+            stop = head.find(b"\r\n", at)
+            length = int(head[at + 15 : stop if stop > 0 else None])
+            if len(self._buffer) < end + 4 + length:
+                return
+            self._buffer = self._buffer[end + 4 + length :]
+            body = b'{"sid": "SM%032x", "status": "queued"}' % next(_COUNT)
+            answer = _HEAD.replace(b"75", b"%d" % len(body)) + body
+            self._transport.write(answer)  # type: ignore[attr-defined]
+
+
+async def serve() -> None:
+    server = await asyncio.get_running_loop().create_server(Raw, "127.0.0.1", 0)
+    print(f'{{"url": "http://127.0.0.1:{server.sockets[0].getsockname()[1]}"}}', flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    uvloop.run(serve())
