@@ -130,7 +130,8 @@ begin
       return 'metadata.media_urls: must be a list of 1 to 10 URLs';
     elsif exists (
       select from jsonb_array_elements(media) u
-      where jsonb_typeof(u) <> 'string' or u #>> '{}' !~ '^https?://[^[:space:]]{1,2000}$'
+      where jsonb_typeof(u) <> 'string' or char_length(u #>> '{}') > 2000
+        or u #>> '{}' !~ '^https?://[^[:space:]]+$'
     ) then
       return 'metadata.media_urls: each must be an http or https URL of at most 2000 characters';
     end if;
