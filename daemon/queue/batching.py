@@ -2,7 +2,8 @@
 
 It is right for both ends of the load. An idle system writes each item at once, so it adds no latency; a
 busy one writes ever larger batches, so the database's cost per item falls as the load grows. There is no
-timer to tune: the database's own speed sets the size.
+timer to tune: the database's own speed sets the size. Only where nobody waits for an item (`linger_seconds`)
+may a small batch wait a few milliseconds for company, because a statement costs more than its rows.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ class GroupCommit(Generic[T]):
     `write` either commits the whole batch or raises. Whoever waits in `submit` sees what it raised.
     """
 
-    def __init__(self, write: Callable[[Sequence[T]], Awaitable[None]], *, most: int = 500) -> None:
+    def __init__(
+        self,
+        write: Callable[[Sequence[T]], Awaitable[None]],
+        *,
+        most: int = 500,
+        linger_seconds: float = 0.0,
+    ) -> None:
+        self._linger_seconds = linger_seconds
         self._write = write
         self._most = most
         self._items: deque[tuple[T, asyncio.Future[None] | None]] = deque()
@@ -59,6 +67,8 @@ class GroupCommit(Generic[T]):
                 self._filled.clear()
                 self._emptied.set()
             await self._filled.wait()
+            if self._linger_seconds and len(self._items) < self._most // 4:
+                await asyncio.sleep(self._linger_seconds)
             batch = [self._items.popleft() for _ in range(min(self._most, len(self._items)))]
             self._writing = [item for item, _ in batch]
             try:

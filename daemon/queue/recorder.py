@@ -37,6 +37,8 @@ from daemon.store.sql import query
 
 log = structlog.get_logger(__name__)
 
+_LINGER_SECONDS = 0.005
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -75,7 +77,7 @@ class Recorder:
         self._policies_of = policies_of
         self._rng = rng or random.Random()
         self._monotonic = monotonic
-        self._outcomes: GroupCommit[Done] = GroupCommit(self._write_outcomes)
+        self._outcomes: GroupCommit[Done] = GroupCommit(self._write_outcomes, linger_seconds=_LINGER_SECONDS)
         self._statuses: GroupCommit[ReceivedStatus] = GroupCommit(self._write_statuses)
         self._stopping = asyncio.Event()
 
