@@ -7,14 +7,23 @@ as $$
   select (case current_setting('role') when 'none' then session_user::text else current_setting('role') end)::name
 $$;
 
+-- The workspaces that the caller may write to. A login that was dropped may still be listed, and is nobody.
+create function duly.writable_workspaces() returns setof integer
+language sql stable security definer set search_path = duly, pg_temp
+as $$
+  select id from duly.workspace where pg_has_role(duly.caller(), 'duly_daemon', 'usage')
+  union
+  select p.workspace_id from duly.producer p join pg_roles r on r.rolname = p.login
+  where pg_has_role(duly.caller(), r.oid, 'usage')
+$$;
+
 -- The workspaces whose deliveries the caller may see.
 create function duly.visible_workspaces() returns setof integer
 language sql stable security definer set search_path = duly, pg_temp
 as $$
-  select id from duly.workspace
-  where pg_has_role(duly.caller(), 'duly_daemon', 'usage') or pg_has_role(duly.caller(), 'duly_reader', 'usage')
+  select id from duly.workspace where pg_has_role(duly.caller(), 'duly_reader', 'usage')
   union
-  select workspace_id from duly.producer where pg_has_role(duly.caller(), login, 'usage')
+  select duly.writable_workspaces()
 $$;
 
 -- Makes a workspace known, or changes its settings. Returns its id.
@@ -254,8 +263,8 @@ begin
   select w.* into found_row from duly.workspace w
   where w.name = writable_workspace.name
     and (pg_has_role(duly.caller(), 'duly_daemon', 'usage')
-      or exists (select from duly.producer p
-                 where p.workspace_id = w.id and pg_has_role(duly.caller(), p.login, 'usage')));
+      or exists (select from duly.producer p join pg_roles r on r.rolname = p.login
+                 where p.workspace_id = w.id and pg_has_role(duly.caller(), r.oid, 'usage')));
   if not found then
     raise exception 'workspace: % is not a workspace that % may write to', coalesce(quote_literal(left(name, 100)), 'null'), duly.caller()
       using errcode = '22023',
@@ -366,7 +375,7 @@ begin
 end $$;
 
 -- Cancels a delivery whose call has not begun. True: it will not be sent (also if it was canceled before);
--- false: too late, or it had already ended otherwise. Raises P0002 for an id the caller cannot see.
+-- false: too late, or it had already ended otherwise. Raises P0002 for an id that is in none of the caller's workspaces.
 create function duly.cancel(id uuid) returns boolean
 language plpgsql security definer set search_path = duly, pg_temp
 as $$
@@ -376,10 +385,10 @@ begin
   update duly.delivery_row d
   set state = 'canceled', reason = 'canceled', state_at = now(), lease_token = null, node_id = null
   where d.id = cancel.id and d.state in ('queued', 'leased')
-    and d.workspace_id in (select duly.visible_workspaces());
+    and d.workspace_id in (select duly.writable_workspaces());
   if found then return true; end if;
   select d.state into present from duly.delivery_row d
-  where d.id = cancel.id and d.workspace_id in (select duly.visible_workspaces());
+  where d.id = cancel.id and d.workspace_id in (select duly.writable_workspaces());
   if not found then
     raise exception 'id: there is no delivery %', id using errcode = 'P0002';
   end if;
