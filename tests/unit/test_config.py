@@ -166,3 +166,16 @@ def test_what_is_not_read_at_start_needs_none() -> None:
     )
     assert tomllib.loads(text)
     assert restart_needed(read(""), read(text)) == []
+
+
+# ── What follows a failure ──
+
+
+def test_retry_rules_go_by_reason_or_category_for_all_and_for_one_workspace() -> None:
+    config = read(
+        "[retry]\ntemporary = { policy = 'minutes-2-4-8' }\n[retry.carrier_error]\nattempts = 2\n"
+        "[workspaces.w]\nretry = { limit = { policy = 'never', notify = 'https://ops.example' } }"
+    )
+    assert config.retry["temporary"].policy == "minutes-2-4-8"
+    assert (config.retry["carrier_error"].attempts, config.retry["carrier_error"].notify) == (2, None)
+    assert config.workspaces["w"].retry["limit"].notify == "https://ops.example"

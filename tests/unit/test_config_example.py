@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from daemon.config import PLATFORM_KINDS, Config, WorkspaceConfig, parse_config
+from daemon.config import PLATFORM_KINDS, Config, RetryRule, WorkspaceConfig, parse_config
 
 TEXT = (Path(__file__).parents[2] / "config.example.toml").read_text()
 ENVIRON = {"TWILIO_AUTH_TOKEN": "t0ken", "DULY_WEB_PASSWORD": "passw0rd"}
@@ -44,7 +44,8 @@ def tables() -> list[tuple[str, type[BaseModel]]]:
         for name, field in Config.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
     ]
-    return [*sections, *(("platforms", m) for m in PLATFORM_KINDS.values()), ("workspaces", WorkspaceConfig)]
+    named = [("retry", RetryRule), ("workspaces", WorkspaceConfig)]
+    return [*sections, *(("platforms", m) for m in PLATFORM_KINDS.values()), *named]
 
 
 def settings() -> list[tuple[str, str, FieldInfo]]:
@@ -67,6 +68,8 @@ def test_the_example_parses_with_every_setting_live() -> None:
     config = parse_config(uncommented(), environ=ENVIRON)
     assert config.platforms["main"].auth_token.reveal() == "t0ken"
     assert config.workspaces["clinic-east"].routes.sms == "main"
+    assert config.retry["carrier_error"].attempts == 3
+    assert config.workspaces["clinic-east"].retry["carrier_error"].policy == "minutes-2-4-8"
 
 
 def test_the_example_with_every_setting_live_differs_from_the_defaults_only_where_it_says_so() -> None:

@@ -107,6 +107,12 @@ def account(more: str = "", name: str = "main") -> str:
             "names no account",
         ),
         ("[sandbox]\nurl = 'http://twilio.example'", "sandbox.url", 2, "use https"),
+        ("[retry]\nlimit = 1", "retry.limit", 2, "write [retry.limit]"),
+        ("[retry.limit]\nattempts = 0", "retry.limit.attempts", 2, "at least 1"),
+        ("[retry.limit]\npolicy = 'often'", "retry.limit.policy", 2, "'daily' or 'never'"),
+        ("[retry.limit]\nnotify = 'http://ops.example'", "retry.limit.notify", 2, "use https"),
+        ("[workspaces.w.retry.limit]\nattempts = 0", "workspaces.w.retry.limit.attempts", 2, "at least 1"),
+        (account("patience_seconds = 0"), "platforms.main.patience_seconds", 6, "at least 1"),
     ],
 )
 def test_a_problem_has_its_path_line_and_remedy(text: str, path: str, line: int, says: str) -> None:
@@ -133,6 +139,22 @@ def test_a_problem_has_its_path_line_and_remedy(text: str, path: str, line: int,
 def test_an_unknown_key_has_the_nearest_known_one_as_its_remedy(text: str, path: str, remedy: str) -> None:
     found = problem(text)
     assert (found.path, found.remedy) == (path, remedy)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[retry]\nflu = {}", "neither a reason nor a category"),
+        ("[retry]\nuncertain = {}", "neither a reason nor a category"),
+        ("[retry]\nopted_out = {}", "not written to again; remove it"),
+        ("[retry]\nopt_out = {}", "not written to again; remove it"),
+        ("[workspaces.w]\nretry = { flu = {} }", "neither a reason nor a category"),
+    ],
+)
+def test_a_retry_rule_needs_a_reason_or_a_category_that_may_be_retried(text: str, says: str) -> None:
+    found = problem(text)
+    assert found.line == 2
+    assert says in f"{found.message}; {found.remedy}"
 
 
 def test_exactly_one_sender_is_asked_for() -> None:
