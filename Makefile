@@ -11,6 +11,9 @@ demo: .venv/run  ## run Duly with its own Postgres and a stand-in for Twilio, an
 test: .venv/dev browser  ## every test
 	$(BIN)/python -m pytest
 
+bench: .venv/dev  ## the figures of docs/performance.md
+	$(BIN)/python -m tests.bench
+
 check: .venv/dev  ## style, types, the systemd units
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""Benchmarks: each compares with a limit measured in the same run. `make bench` runs them all."""
