@@ -19,6 +19,12 @@ REFUSED_CALLBACKS = Counter(
     ["account", "status"],
     registry=REGISTRY,
 )
+UNLISTED = Counter(
+    "duly_unlisted_codes",
+    "Platforms' codes that our tables do not have",
+    ["account", "code"],
+    registry=REGISTRY,
+)
 INBOUND = Counter("duly_inbound", "Messages from people stored", ["account"], registry=REGISTRY)
 LEASED = Counter("duly_leased", "Deliveries leased", registry=REGISTRY)
 RESCUED = Counter("duly_rescued", "Deliveries taken over from dead daemons", ["state"], registry=REGISTRY)

@@ -218,6 +218,9 @@ class Recorder:
             return Next(update.state, update.reason)
         workspace, forgiven = tries[update.delivery_id]
         reason = update.reason or Reason.UNKNOWN_ERROR
+        if reason is Reason.UNKNOWN_ERROR:
+            metrics.UNLISTED.labels(account, update.code or "none").inc()
+            log.warning("a code that our table does not have", account=account, code=update.code)
         return after_failure(
             reason,
             attempts=(update.attempt or 1) - forgiven,

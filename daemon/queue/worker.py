@@ -7,7 +7,7 @@ import random
 import structlog
 
 from daemon import clock, metrics
-from daemon.model import Accepted, Delivery, Outcome, Reason, Rendered, State, Unknown
+from daemon.model import Accepted, Delivery, Outcome, Reason, Rejected, Rendered, State, Unknown
 from daemon.platforms.base import Platform
 from daemon.queue.backoff import Next, after
 from daemon.queue.policies import Policies
@@ -61,6 +61,9 @@ class Worker:
     def _next(self, delivery: Delivery, outcome: Outcome) -> Next:
         if isinstance(outcome, Accepted):
             return _SENT
+        if outcome.reason is Reason.UNKNOWN_ERROR and isinstance(outcome, Rejected):
+            metrics.UNLISTED.labels(self.account, outcome.code or "none").inc()
+            log.warning("a code that our table does not have", account=self.account, code=outcome.code)
         policy = self.policies.of(delivery.workspace, outcome.reason)
         return after(outcome, attempts=delivery.tries, policy=policy, rng=self._rng)
 
