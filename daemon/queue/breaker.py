@@ -7,6 +7,7 @@ grows with each failed probe; half-open → closed after a few probes in a row w
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
@@ -57,7 +58,7 @@ class Breaker:
     def __init__(self, policy: BreakerPolicy | None = None) -> None:
         self.policy = policy or BreakerPolicy()
         self._seconds: deque[_Second] = deque()  # the window, oldest first
-        self._until = 0.0
+        self._until = -math.inf
         self._opened = False
         self._pause_seconds = self.policy.pause_seconds
         self._good_probes = 0
@@ -84,7 +85,12 @@ class Breaker:
         return max(0.0, self._until - now) if self._opened else 0.0
 
     def record(self, *, failed: bool, took_seconds: float, now: float) -> bool:
-        """Takes note of a call that ended. True if the breaker opened by it."""
+        """Takes note of a call that ended. True if the breaker opened by it.
+
+        One that began before it last opened, or while it was open, says nothing about how the platform is now.
+        """
+        if now - took_seconds < self._until:
+            return False
         slow = took_seconds >= self.policy.slow_seconds
         if self._opened:
             return self._probe(failed=failed or slow, now=now)
@@ -108,8 +114,6 @@ class Breaker:
         self.why = why
 
     def _probe(self, *, failed: bool, now: float) -> bool:
-        if self.state(now) is BreakerState.OPEN:
-            return False  # a call from before it opened
         if failed:
             longest = max(self.policy.longest_pause_seconds, self._pause_seconds)
             self.trip(self.why or "still failing", min(self._pause_seconds * 2, longest), now)
