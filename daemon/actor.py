@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 
@@ -24,3 +25,13 @@ class Actor(Protocol):
 
     def health(self) -> str | None:
         """What keeps it from its work, in a few words; None where nothing does."""
+
+
+async def either(*events: asyncio.Event) -> None:
+    """Returns when one of the events is set: for an actor that waits to begin and may be stopped before."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+from daemon.actor import either
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
 
@@ -31,10 +32,11 @@ class Directory:
         self._on_change = on_change
         self._after = after
         self._names: dict[int, str] = {}
-        self._registered = False
+        self._version = 1  # of what the TOML names
+        self._registered = 0  # the last version that is in the database
         self._wanted = asyncio.Event()
         self._wanted.set()
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     def name_of(self, workspace_id: int) -> str | None:
         """A workspace's name; None for one not heard of yet, which is then looked up."""
@@ -49,22 +51,25 @@ class Directory:
 
     def reload(self) -> None:
         """Registers again what the TOML names now."""
-        self._registered = False
+        self._version += 1
         self._wanted.set()
 
     async def run(self) -> None:
         """Looks up what is missing, until `stop()`."""
         if self._after is not None:
-            await self._after.wait()
-        while not self._stopping:
+            await either(self._after, self._stopping)
+        while not self._stopping.is_set():
             await self._wanted.wait()
             self._wanted.clear()
             try:
-                if not self._registered:
+                if self._registered < self._version:
                     await self._register()
                 rows = await self._database.fetch(query("workspaces"))
             except DatabaseDown:
                 self._wanted.set()
+            except BaseException:
+                self._wanted.set()  # whoever runs next must look again
+                raise
             else:
                 known = len(self._names)
                 self._names = {row["id"]: row["name"] for row in rows}
@@ -74,7 +79,7 @@ class Directory:
 
     async def stop(self) -> None:
         """Ends after the look-up under way."""
-        self._stopping = True
+        self._stopping.set()
         self._wanted.set()
 
     def health(self) -> str | None:
@@ -82,11 +87,8 @@ class Directory:
         return None if self._registered else "workspaces are not registered yet"
 
     async def _register(self) -> None:
-        self._registered = True
-        try:
-            async with self._database.acquire() as conn:
-                await conn.executemany(query("register_workspace"), list(self._windows().items()))
-                await conn.executemany(query("register_account"), list(self._platforms().items()))
-        except DatabaseDown:
-            self._registered = False
-            raise
+        version = self._version
+        async with self._database.acquire() as conn:
+            await conn.executemany(query("register_workspace"), list(self._windows().items()))
+            await conn.executemany(query("register_account"), list(self._platforms().items()))
+        self._registered = version

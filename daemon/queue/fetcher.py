@@ -16,6 +16,7 @@ import orjson
 import structlog
 
 from daemon import clock, metrics
+from daemon.actor import either
 from daemon.model import Channel, Delivery, Lane, Priority
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.limits import LimitBook
@@ -62,7 +63,7 @@ class Fetcher:
         self._next_look = 0.0
         self._unsure: list[int] = []  # tokens of leases whose answer was lost
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     def wake(self) -> None:
         """There may be something to do: room, a reload, news."""
@@ -75,10 +76,10 @@ class Fetcher:
 
     async def run(self) -> None:
         """Leases until `stop()`."""
-        await self._membership.joined.wait()
+        await either(self._membership.joined, self._stopping)
         listening = asyncio.create_task(self._listen())
         try:
-            while not self._stopping:
+            while not self._stopping.is_set():
                 self._wake.clear()
                 try:
                     leased = await self._round()
@@ -86,7 +87,7 @@ class Fetcher:
                     self._next_look = 0.0
                     await asyncio.sleep(0.2)
                     continue
-                if not leased and not self._stopping:
+                if not leased and not self._stopping.is_set():
                     await self._sleep()
         finally:
             listening.cancel()
@@ -94,7 +95,7 @@ class Fetcher:
 
     async def stop(self) -> None:
         """No new leases."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
 
     def health(self) -> str | None:

@@ -7,6 +7,7 @@ import asyncio
 import structlog
 
 from daemon import __version__, clock
+from daemon.actor import either
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
 
@@ -63,7 +64,7 @@ class Membership:
     async def run(self) -> None:
         """Joins, then renews the claim three times a lease."""
         if self._after is not None:
-            await self._after.wait()
+            await either(self._after, self._stopping)
         while not self._stopping.is_set():
             try:
                 await self._beat()
@@ -76,6 +77,8 @@ class Membership:
         """Leaves: what may still be held is free for the others at once."""
         self._stopping.set()
         self._valid_until = 0.0
+        if not self.node_id:
+            return
         try:
             await self._database.execute(query("node_leave"), self.node_id)
         except DatabaseDown:

@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 import structlog
 
+from daemon.actor import either
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
 
@@ -38,7 +39,7 @@ class Notifier:
 
     async def run(self) -> None:
         """Looks every few seconds until `stop()`."""
-        await self._after.wait()
+        await either(self._after, self._stopping)
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while not self._stopping.is_set():

@@ -22,6 +22,7 @@ import orjson
 import structlog
 
 from daemon import clock, metrics
+from daemon.actor import either
 from daemon.model import Accepted, Channel, Delivery, Reason, Rendered, State
 from daemon.platforms.base import CannotTell, Found, Platform
 from daemon.queue.membership import Membership
@@ -125,7 +126,7 @@ class Reconciler:
 
     async def run(self) -> None:
         """Asks about what is due, until `stop()`."""
-        await self._membership.joined.wait()
+        await either(self._membership.joined, self._stopping)
         while not self._stopping.is_set():
             asked = 0
             with contextlib.suppress(DatabaseDown):

@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 
 from daemon import metrics
+from daemon.actor import either
 from daemon.queue.membership import Membership
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
@@ -47,7 +48,7 @@ class Rescuer:
 
     async def run(self) -> None:
         """A pass three times a lease, until `stop()`."""
-        await self._membership.joined.wait()
+        await either(self._membership.joined, self._stopping)
         while not self._stopping.is_set():
             with contextlib.suppress(DatabaseDown):
                 await self.once()
