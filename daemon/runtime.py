@@ -53,7 +53,7 @@ class Runtime:
         self._account_limits: LimitBook[str] = LimitBook(self._account_rate, share)
         self._sender_limits: LimitBook[tuple[str, str]] = LimitBook(lambda _: self._sender_rate(), share)
         self._workspace_limits: LimitBook[str] = LimitBook(self._workspace_rate, share)
-        self.recorder = Recorder(database, self._policies)
+        self.recorder = Recorder(database, lambda account: self._policies(account, self.config))
         self.directory = Directory(
             database, self._windows, self._kinds, lambda: self.fetcher.look_soon(), after=self.schema.fits
         )
@@ -100,11 +100,12 @@ class Runtime:
 
     async def start(self) -> None:
         """Opens the platforms; the actors are started by the supervisor."""
-        await self._apply(self.config, previous=None)
+        await self._apply(self.config, None)
 
     async def close(self) -> None:
         """Closes what the actors have left."""
         for line in self.dispatcher.lines.values():
+            await line.abandon()
             await line.worker.platform.close()
         await self.database.close()
 
@@ -114,8 +115,7 @@ class Runtime:
         if wanting:
             log.warning("these changes need a restart and are not live", keys=wanting)
             config = keep_restart_only(self.config, config)
-        previous, self.config = self.config, config
-        await self._apply(config, previous)
+        await self._apply(config, self.config)
         self.membership.lease_seconds = self.rescuer.lease_seconds = config.daemon.lease_seconds
         self.fetcher.batch = config.daemon.batch
         self.fetcher.poll_seconds = config.daemon.poll_seconds
@@ -176,8 +176,8 @@ class Runtime:
             own.per_minute if own.per_minute is not None else limits.workspace_per_minute,
         )
 
-    def _policies(self, account: str) -> Policies:
-        platform = self.config.platforms.get(account)
+    def _policies(self, account: str, config: Config) -> Policies:
+        platform = config.platforms.get(account)
         return Policies(self._retry_rules, platform.max_attempts if platform else _MAX_ATTEMPTS)
 
     def _retry_rules(self, workspace: str) -> list[Rules]:
@@ -208,15 +208,26 @@ class Runtime:
         return held.union(*(line.holds() for line in self.dispatcher.lines.values()))
 
     async def _apply(self, config: Config, previous: Config | None) -> None:
-        """Builds the lines anew where their account or what they render by has changed; keeps the others."""
+        """Builds the lines anew where their account or what they render by has changed; keeps the others.
+
+        All that may fail comes first; then the configuration and the lines change in one step.
+        """
         lines: dict[str, Line] = {}
-        for account, platform_config in config.platforms.items():
-            if not platform_config.enabled:
-                continue
-            line = self.dispatcher.lines.get(account)
-            if line is None or previous is None or _line_changed(account, previous, config):
-                line = await self._make_line(account, platform_config, config)
-            lines[account] = line
+        made: list[Line] = []
+        try:
+            for account, platform_config in config.platforms.items():
+                if not platform_config.enabled:
+                    continue
+                line = self.dispatcher.lines.get(account)
+                if line is None or previous is None or _line_changed(account, previous, config):
+                    line = await self._make_line(account, platform_config, config)
+                    made.append(line)
+                lines[account] = line
+        except BaseException:
+            for line in made:
+                await line.worker.platform.close()
+            raise
+        self.config = config
         self.dispatcher.set_lines(lines)
         self.web.hooks.public_url = config.web.public_url
         self.web.hooks.accounts = {
@@ -229,7 +240,7 @@ class Runtime:
         await platform.open()
         senders = {name: w.sender for name, w in config.workspaces.items() if w.sender is not None}
         return Line(
-            Worker(account, platform, self._policies(account)),
+            Worker(account, platform, self._policies(account, config)),
             database=self.database,
             membership=self.membership,
             recorder=self.recorder,

@@ -49,9 +49,14 @@ async def _supervise(runtime: Runtime, path: Path | None) -> None:
     systemd = Systemd()
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
+    one_at_a_time = asyncio.Lock()
 
-    def reload() -> None:
-        task = asyncio.create_task(_reload(runtime, path, systemd))
+    async def reload() -> None:
+        async with one_at_a_time:
+            await _reload(runtime, path, systemd)
+
+    def begin_reload() -> None:
+        task = asyncio.create_task(reload())
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
@@ -61,7 +66,7 @@ async def _supervise(runtime: Runtime, path: Path | None) -> None:
 
     loop.add_signal_handler(signal.SIGTERM, stop)
     loop.add_signal_handler(signal.SIGINT, stop)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    loop.add_signal_handler(signal.SIGHUP, begin_reload)
 
     async def started() -> None:
         listening = asyncio.create_task(runtime.web.listening.wait())
@@ -69,6 +74,8 @@ async def _supervise(runtime: Runtime, path: Path | None) -> None:
         await asyncio.wait([listening, stopped], return_when=asyncio.FIRST_COMPLETED)
         listening.cancel()
         stopped.cancel()
+        if not runtime.web.listening.is_set():
+            return
         systemd.ready(f"listening on {runtime.web.url}")
         log.info("started", version=__version__, page=runtime.web.url)
 
@@ -79,6 +86,7 @@ async def _supervise(runtime: Runtime, path: Path | None) -> None:
         watchdog.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watchdog
+        systemd.close()
         log.info("stopped")
 
 
@@ -98,15 +106,24 @@ async def _reload(runtime: Runtime, path: Path | None, systemd: Systemd) -> None
             )
         systemd.ready("a reload was refused; the configuration before it goes on")
         return
+    try:
+        await runtime.reload(config)
+    except Exception:  # a platform that cannot be opened must not end those that work
+        log.exception("reload failed; the configuration before it goes on")
+        systemd.ready("a reload failed; the configuration before it goes on")
+        return
     logs.configure(config.daemon.log_level, config.daemon.log_format)
-    await runtime.reload(config)
     systemd.ready("reloaded")
     log.info("reloaded")
 
 
 def _present_dsn(settings: Config, path: Path | None) -> str:
-    """The DSN as the TOML and its secrets say now, so that a rotated password takes effect by itself."""
+    """The DSN with the password that the TOML and its secrets say now, so that a rotated one takes effect by
+    itself. Any other change of the DSN waits for a restart: one daemon must not work on two databases.
+    """
     try:
-        return load_config(path).database.url.reveal()
+        present = load_config(path).database
     except ConfigError:
         return settings.database.url.reveal()
+    same = present.masked_url == settings.database.masked_url
+    return (present if same else settings.database).url.reveal()

@@ -75,6 +75,8 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
             self._tasks.clear()
+            if self._stopping:
+                await asyncio.gather(*(line.abandon() for line in self._lines.values()))
 
     async def stop(self) -> None:
         """Hands back at once what had not begun, and waits for the calls in flight."""
@@ -120,12 +122,15 @@ class Dispatcher:
         task = self._tasks.pop(account, None)
 
         async def wind_up() -> None:
-            await self.hand_back(await line.close())
-            await line.finished()
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-            await line.worker.platform.close()
+            try:
+                await self.hand_back(await line.close())
+                await line.finished()
+            finally:
+                if task is not None:
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+                await line.abandon()
+                await line.worker.platform.close()
 
         winding = asyncio.create_task(wind_up())
         self._retired.add(winding)

@@ -82,6 +82,7 @@ class Line:
         self._parked_of: dict[int, int] = {}
         self._order = count()
         self._marked: asyncio.Queue[Rendered] = asyncio.Queue()
+        self._workers: list[asyncio.Task[None]] = []
         self._in_flight: set[UUID] = set()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -136,17 +137,30 @@ class Line:
     # The line's own work.
 
     async def run(self) -> None:
-        """Serves until cancelled. Calls in flight are not cancelled with it: see `close`."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.concurrency):
-                group.create_task(self._work())
-            group.create_task(self._gate())
+        """Serves until cancelled. Calls in flight outlive it, and are taken up by the next run: see `abandon`."""
+        self._workers = [worker for worker in self._workers if not worker.done()]
+        missing = self.concurrency - len(self._workers)
+        self._workers += [asyncio.create_task(self._work()) for _ in range(missing)]
+        gate = asyncio.create_task(self._gate())
+        try:
+            done, _ = await asyncio.wait([gate, *self._workers], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            gate.cancel()
+            await asyncio.gather(gate, return_exceptions=True)
 
     async def close(self) -> list[Delivery]:
         """Takes nothing new; returns what had not begun, for handing back. Calls in flight go on."""
         self._closing = True
         self._changed.set()
         return self._clear()
+
+    async def abandon(self) -> None:
+        """Cuts off the calls still in flight."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
 
     async def finished(self) -> None:
         """Returns when no call is under way."""

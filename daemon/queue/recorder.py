@@ -32,12 +32,16 @@ from daemon.model import (
 from daemon.queue.backoff import Next, after_failure
 from daemon.queue.batching import GroupCommit
 from daemon.queue.policies import Policies
-from daemon.store.database import Connection, Database, DatabaseDown
+from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.sql import query
 
 log = structlog.get_logger(__name__)
 
+<<<<<<< Updated upstream
 _LINGER_SECONDS = 0.005
+=======
+_REFUSED_PAUSE_SECONDS = 2.0
+>>>>>>> Stashed changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Recorder:
         self._monotonic = monotonic
         self._outcomes: GroupCommit[Done] = GroupCommit(self._write_outcomes, linger_seconds=_LINGER_SECONDS)
         self._statuses: GroupCommit[ReceivedStatus] = GroupCommit(self._write_statuses)
+        self._refused: str | None = None
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -101,7 +106,9 @@ class Recorder:
         self._stopping.set()
 
     def health(self) -> str | None:
-        """Outcomes that pile up mean that the database does not take them."""
+        """Outcomes that pile up, or are refused, mean that the database does not take them."""
+        if self._refused is not None:
+            return f"outcomes are refused: {self._refused}"
         return f"{len(self._outcomes)} outcomes wait to be written" if len(self._outcomes) > 2000 else None
 
     def holds(self) -> set[UUID]:
@@ -149,8 +156,8 @@ class Recorder:
     async def _write_or_split(self, account: str, batch: list[Done]) -> None:
         """One bad row must not keep the others back: halve until it is alone, and say which it is."""
         try:
-            await self._database.insist(lambda: self._record(account, batch))
-        except asyncpg.PostgresError as error:
+            await self._insist(account, batch)
+        except (asyncpg.PostgresError, ValueError) as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
                 await self._write_or_split(account, batch[:middle])
@@ -159,6 +166,19 @@ class Recorder:
                 log.error(
                     "an outcome could not be written", delivery=str(batch[0].delivery.id), error=str(error)
                 )
+
+    async def _insist(self, account: str, batch: list[Done]) -> None:
+        while True:
+            try:
+                await self._database.insist(lambda: self._record(account, batch))
+            except asyncpg.SyntaxOrAccessError as error:
+                # A table or a right is missing: no outcome's fault, so none is given up for it.
+                self._refused = describe(error)
+                log.error("outcomes cannot be written", error=self._refused, waiting=len(self._outcomes))
+                await asyncio.sleep(_REFUSED_PAUSE_SECONDS)
+            else:
+                self._refused = None
+                return
 
     async def _record(self, account: str, batch: list[Done]) -> None:
         now = self._monotonic()

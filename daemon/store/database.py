@@ -162,6 +162,8 @@ class Database:
         except asyncpg.TransactionRollbackError as error:
             raise DatabaseDown(describe(error)) from error  # a deadlock: no outage, but try again
         except _OUTAGE as error:
+            if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+                raise  # an argument that cannot be encoded: no repetition will make it fit
             self._failed(error)
             raise DatabaseDown(describe(error)) from error
 
