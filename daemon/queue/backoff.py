@@ -83,5 +83,6 @@ def after_failure(
         return Next(State.FAILED, reason, counts=counts, notify=policy.notify)
     pause = policy.pause_seconds(attempts, rng)
     if asked_seconds is not None:
-        pause = max(asked_seconds, min(pause, 2 * asked_seconds))
+        # Not earlier than asked, and a random pause not much later; a ladder's steps are the operator's word.
+        pause = max(asked_seconds, pause if policy.steps else min(pause, max(1.0, 2 * asked_seconds)))
     return Next(State.QUEUED, reason, pause, counts)

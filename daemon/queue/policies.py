@@ -39,17 +39,21 @@ class Policies:
         for rules in self._rules_of(workspace):
             rule = rules.get(reason.value) or rules.get(reason.category.value)
             if rule is not None:
-                return self._made(rule)
+                return self._made(rule, reason)
         return self._default(reason)
 
-    def _made(self, rule: RetryRule) -> RetryPolicy:
-        named = NAMED[rule.policy]
+    def _made(self, rule: RetryRule, reason: Reason) -> RetryPolicy:
+        """A rule that names no policy changes only what it names: who is told of bad numbers, say, does not
+        want them tried again.
+        """
+        chosen = "policy" in rule.model_fields_set
+        basis = NAMED[rule.policy] if chosen else self._default(reason)
         return replace(
-            named,
-            max_attempts=rule.attempts or named.max_attempts,
-            base_seconds=rule.base_seconds or named.base_seconds,
-            cap_seconds=rule.longest_seconds or named.cap_seconds,
-            retries=rule.policy != "never",
+            basis,
+            max_attempts=rule.attempts or basis.max_attempts,
+            base_seconds=rule.base_seconds or basis.base_seconds,
+            cap_seconds=rule.longest_seconds or basis.cap_seconds,
+            retries=rule.policy != "never" if chosen else basis.retries,
             notify=rule.notify,
         )
 
