@@ -37,11 +37,8 @@ from daemon.store.sql import query
 
 log = structlog.get_logger(__name__)
 
-<<<<<<< Updated upstream
 _LINGER_SECONDS = 0.005
-=======
 _REFUSED_PAUSE_SECONDS = 2.0
->>>>>>> Stashed changes
 
 
 @dataclass(frozen=True, slots=True)
