@@ -82,7 +82,7 @@ def judge(
     if isinstance(found, CannotTell):
         if uncertain_seconds < patience * _RIVAL_PATIENCES:
             return Verdict("cannot_tell", State.UNCERTAIN, seconds=again, detail=found.detail)
-        return _give_up_asking(asking, found.detail)
+        return _give_up_asking(attempts, asking, found.detail)
     free = [accepted for accepted in found if accepted.provider_id not in claimed]
     if rivals and len(free) <= rivals:
         # Fewer messages than equal deliveries: whose they are only a callback can say.
@@ -91,7 +91,7 @@ def judge(
                 "cannot_tell", State.UNCERTAIN, seconds=again, detail="an equal delivery is uncertain too"
             )
         if free:
-            return _give_up_asking(asking, "an equal delivery is uncertain too")
+            return _give_up_asking(attempts, asking, "an equal delivery is uncertain too")
     if free:
         return Verdict("found", State.SENT, provider_id=free[-1].provider_id)
     if uncertain_seconds < patience:
@@ -105,7 +105,9 @@ def _send_again(attempts: int, asking: Asking) -> Verdict:
     return Verdict("absent", State.QUEUED, seconds=0.0)
 
 
-def _give_up_asking(asking: Asking, detail: str) -> Verdict:
+def _give_up_asking(attempts: int, asking: Asking, detail: str) -> Verdict:
+    if asking.resend and attempts >= asking.max_attempts:
+        return Verdict("cannot_tell", State.FAILED, reason=Reason.ATTEMPTS_EXHAUSTED, detail=detail)
     if asking.resend:
         return Verdict("cannot_tell", State.QUEUED, seconds=0.0, detail=f"{detail}; on_uncertain is resend")
     return Verdict("cannot_tell", State.UNCERTAIN, detail=f"{detail}; a person must decide")
