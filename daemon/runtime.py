@@ -79,7 +79,7 @@ class Runtime:
         )
         self.reconciler = Reconciler(database, self.membership, self._askings)
         self.notifier = Notifier(database, self.schema.fits)
-        self.web = Web(config.web, database, self, self.parts, self.dispatcher)
+        self.web = Web(lambda: self.config, database, self, self.parts, self.dispatcher)
         self.supervisor = Supervisor(
             [
                 self.web,

@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 import structlog
 from aiohttp import web
 
-from daemon.config import WebConfig
+from daemon.config import Config
 from daemon.queue.dispatcher import Dispatcher
 from daemon.store.database import Database
+from daemon.web.access import add_headers
+from daemon.web.dashboard import Dashboard
 from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
 from daemon.web.problems import problems
@@ -25,19 +27,19 @@ class Web:
 
     def __init__(
         self,
-        config: WebConfig,
+        config: Callable[[], Config],
         database: Database,
         inbox: Inbox,
         parts: Callable[[], Mapping[str, str | None]],
         dispatcher: Dispatcher,
     ) -> None:
-        self._config = config
-        self._database = database
+        self._config = config().web  # what is read once, at start; the page asks anew
         self.hooks = Hooks(inbox)
         self._health = Health(parts, dispatcher.accounts, dispatcher.observe)
+        self._dashboard = Dashboard(config, database, parts, dispatcher)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
-        self.port = config.port
+        self.port = self._config.port
 
     @property
     def url(self) -> str:
@@ -67,7 +69,11 @@ class Web:
         return None
 
     def _app(self) -> web.Application:
-        app = web.Application(middlewares=[problems], client_max_size=self._config.max_body_bytes)
+        app = web.Application(
+            middlewares=[problems, self._dashboard.guard], client_max_size=self._config.max_body_bytes
+        )
+        app.on_response_prepare.append(add_headers)
         app.add_routes(self._health.routes())
         app.add_routes(self.hooks.routes())
+        self._dashboard.add_to(app)
         return app
