@@ -35,12 +35,13 @@ class TokenBucket:
     A message of more segments than the burst passes when the bucket is full, and its debt is paid by waiting.
     """
 
-    __slots__ = ("_at", "_tokens", "burst", "rate_per_second")
+    __slots__ = ("_at", "_tokens", "_unfilled", "burst", "rate_per_second")
 
     def __init__(self, rate_per_second: float, burst: float, now: float) -> None:
         self.rate_per_second = rate_per_second
         self.burst = max(1.0, burst)
         self._tokens = self.burst
+        self._unfilled = 0.0  # of what is missing, what a larger burst added and nobody used
         self._at = now
 
     def available(self, now: float) -> float:
@@ -62,12 +63,18 @@ class TokenBucket:
         self._tokens -= segments
 
     def set_rate(self, rate_per_second: float, burst: float, now: float) -> None:
-        """Changes the limit from now on, without a gift: what was used stays used."""
+        """Changes the limit from now on, without a gift: what was used stays used, more has to fill first.
+
+        What is taken away before it has filled is no loss, so a rate that goes to and fro, as when daemons
+        come and go, costs nothing.
+        """
         self._refill(now)
-        used = self.burst - self._tokens
+        before, self.burst = self.burst, max(1.0, burst)
         self.rate_per_second = rate_per_second
-        self.burst = max(1.0, burst)
-        self._tokens = min(self._tokens, self.burst - used) if used > 0 else min(self._tokens, self.burst)
+        self._unfilled = min(self._unfilled, before - self._tokens) + self.burst - before
+        if self._unfilled < 0:
+            self._tokens += self._unfilled
+            self._unfilled = 0.0
 
     def _refill(self, now: float) -> None:
         if now > self._at:
@@ -76,17 +83,17 @@ class TokenBucket:
 
 
 class WindowLimit:
-    """At most `most` segments in any window of `seconds`.
+    """At most `most` segments in any window of `seconds`; where that is less than one, one in a longer window.
 
     Time is kept in slots of a 64th of the window and a slot counts until all of it has left, so the limit is
     never exceeded and at worst a 64th of the window is given away.
     """
 
-    __slots__ = ("_slot_seconds", "_slots", "_used", "most", "seconds")
+    __slots__ = ("_slot_seconds", "_slots", "_span", "_used", "most", "seconds")
 
     def __init__(self, most: float, seconds: float = 60.0) -> None:
-        self.most = max(1.0, most)
         self.seconds = seconds
+        self.set_most(most)
         self._slot_seconds = seconds / 64
         self._slots: deque[tuple[int, int]] = deque()  # (slot number, segments in it), oldest first
         self._used = 0
@@ -106,7 +113,7 @@ class WindowLimit:
             excess -= count
             if excess <= 0:
                 return max(1e-6, self._leaves_at(slot) - now)
-        return self.seconds
+        return self._span
 
     def take(self, segments: int, now: float) -> None:
         """Charges them."""
@@ -120,9 +127,10 @@ class WindowLimit:
     def set_most(self, most: float) -> None:
         """Changes the limit from now on."""
         self.most = max(1.0, most)
+        self._span = self.seconds / min(1.0, most)
 
     def _leaves_at(self, slot: int) -> float:
-        return (slot + 1) * self._slot_seconds + self.seconds
+        return (slot + 1) * self._slot_seconds + self._span
 
     def _forget(self, now: float) -> None:
         while self._slots and self._leaves_at(self._slots[0][0]) <= now:
