@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from daemon.cli import check, deadletters, deliveries, demo, migrate, run, status
+from daemon.cli import chaos, check, deadletters, deliveries, demo, migrate, run, status
 
 app = typer.Typer(
     name="duly",
@@ -23,3 +23,4 @@ app.command("replay")(deadletters.replay)
 app.command("status")(status.status)
 app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)
+app.command("chaos")(chaos.chaos)

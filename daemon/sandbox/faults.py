@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _T = TypeVar("_T")
 
+LATE_SECONDS = (0.5, 3.0)
+"""How long a late answer keeps the caller waiting."""
+
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -24,11 +27,12 @@ class Trouble(StrEnum):
     ERROR_TAKEN = "error_taken"  # 500/20500, although it was taken
     CUT_TAKEN = "cut_taken"
     HANG_TAKEN = "hang_taken"  # no answer until the client gives up, although it was taken
+    LATE_TAKEN = "late_taken"  # taken at once, answered only after some seconds (LATE_SECONDS)
 
     @property
     def taken(self) -> bool:
         """Whether the message is taken all the same."""
-        return self in (Trouble.ERROR_TAKEN, Trouble.CUT_TAKEN, Trouble.HANG_TAKEN)
+        return self in (Trouble.ERROR_TAKEN, Trouble.CUT_TAKEN, Trouble.HANG_TAKEN, Trouble.LATE_TAKEN)
 
 
 class CallbackTrouble(StrEnum):
@@ -57,6 +61,7 @@ class Faults(BaseModel):
     error_taken: Probability = 0
     cut_taken: Probability = 0
     hang_taken: Probability = 0
+    late_taken: Probability = 0
     callback_repeat: Probability = 0
     callback_reorder: Probability = 0
     callback_drop: Probability = 0
@@ -94,6 +99,10 @@ class Dice:
             return 0.0
         jitter = self.rng.uniform(-1, 1) * self.faults.jitter_ms
         return max(0.0, self.faults.latency_ms + jitter) / 1000
+
+    def late_seconds(self) -> float:
+        """How long a late answer takes."""
+        return self.rng.uniform(*LATE_SECONDS)
 
     def call(self) -> Trouble | None:
         """What goes wrong with this call."""

@@ -91,6 +91,7 @@ class Twilio:
         message = self._take(wanted)
         answer = _json(resource(message, self._settings.account_sid), 201)
         self._lifecycle.start(message)
+        trouble = await self._unless_late(trouble)
         return answer if trouble is None else await self._suffer(request, trouble)
 
     async def list(self, request: web.Request) -> web.StreamResponse:
@@ -145,8 +146,15 @@ class Twilio:
         """What comes before every call but `create`: faults, and the credentials."""
         await self._hold()
         self._authenticate(request)
-        trouble = self._dice.call()
+        trouble = await self._unless_late(self._dice.call())
         return None if trouble is None else await self._suffer(request, trouble)
+
+    async def _unless_late(self, trouble: Trouble | None) -> Trouble | None:
+        """The trouble, unless it is only that the answer comes late: then that is over when this returns."""
+        if trouble is not Trouble.LATE_TAKEN:
+            return trouble
+        await asyncio.sleep(self._dice.late_seconds())
+        return None
 
     async def _hold(self) -> None:
         seconds = self._dice.latency_seconds()
