@@ -32,6 +32,8 @@ class ReadyQueue:
         self._lane_time: dict[Lane, float] = {}
         self._waiting: dict[int, int] = {}  # per workspace
         self._order = count()
+        self._returned = count(-(1 << 62))  # what was put back goes before what was pushed
+        self._last: tuple[float, int, Delivery] | None = None  # as popped
         self._turn = 0
         self._count = 0
 
@@ -54,7 +56,7 @@ class ReadyQueue:
     def pop(self) -> Delivery:
         """Removes and returns the next. Raises `IndexError` if there is none."""
         priority = self._next_priority()
-        start, _, delivery = heapq.heappop(self._heaps[priority])
+        self._last = start, _, delivery = heapq.heappop(self._heaps[priority])
         self._count -= 1
         self._virtual[priority] = max(self._virtual[priority], start)
         self._turn = (self._turn + 1) % _CYCLE
@@ -68,11 +70,17 @@ class ReadyQueue:
         return delivery
 
     def put_back(self, delivery: Delivery) -> None:
-        """Returns a popped delivery to the head of its priority, for when its turn could not be used."""
+        """Returns a popped delivery to the head of its priority, for when its turn could not be used.
+
+        The turn is given back too: else a limit that lets one pass at a time would use up every turn of the
+        lower priorities. The one popped last gets its own place again, others come in the order they return.
+        """
+        entry = self._last
+        if entry is None or entry[2] is not delivery:
+            entry = (self._virtual[delivery.priority], next(self._returned), delivery)
+        heapq.heappush(self._heaps[delivery.priority], entry)
+        self._turn = (self._turn - 1) % _CYCLE
         self._count += 1
-        heapq.heappush(
-            self._heaps[delivery.priority], (self._virtual[delivery.priority], -next(self._order), delivery)
-        )
         self._waiting[delivery.workspace_id] = self._waiting.get(delivery.workspace_id, 0) + 1
 
     def ids(self) -> set[UUID]:
