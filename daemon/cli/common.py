@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -13,7 +14,6 @@ import anyio
 import asyncpg
 import orjson
 import typer
-import uvloop
 
 from daemon.config import Config, ConfigError, load_config
 from daemon.store.database import Connection, Database, DatabaseDown, describe
@@ -50,7 +50,7 @@ def print_json(facts: object) -> None:
 def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs a command's coroutine; an outage or Postgres' refusal ends it with status 1, in plain words."""
     try:
-        return uvloop.run(main())
+        return asyncio.run(main())
     except EmbeddedError as error:
         fail(str(error))
     except DatabaseDown as error:
