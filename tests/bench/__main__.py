@@ -7,7 +7,6 @@ import asyncio
 import sys
 
 import orjson
-import uvloop
 
 from daemon import logs
 from tests.bench import send
@@ -41,7 +40,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     logs.configure("warning")
-    results = uvloop.run(_run(quick=options.quick))
+    results = asyncio.run(_run(quick=options.quick))
     if options.json:
         facts = {name: result.as_json() for name, result in results.items()}
         print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
