@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import heapq
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from uuid import UUID
 
@@ -236,18 +238,21 @@ class Line:
         asked = {rendered.delivery.id for rendered in batch}
         self._in_flight |= asked
         self._idle.clear()
-        passed: set[UUID] = set()
+        passed: dict[UUID, int] = {}
         try:
             passed = await self._database.insist(lambda: self._ask_to_mark(batch))
         finally:
-            self._ended(asked - passed)
+            self._ended(asked - passed.keys())
         for rendered in batch:
-            if rendered.delivery.id in passed:
-                self._marked.put_nowait(rendered)
+            token = rendered.delivery.lease_token
+            # After a lost claim a stale copy may stand beside the same delivery leased again: one of them passed.
+            if passed.get(rendered.delivery.id) == token:
+                self._marked.put_nowait(replace(rendered, may_begin=partial(self._membership.owns, token)))
         if self.room() > 0:
             self._on_room()
 
-    async def _ask_to_mark(self, batch: Sequence[Rendered]) -> set[UUID]:
+    async def _ask_to_mark(self, batch: Sequence[Rendered]) -> dict[UUID, int]:
+        """The deliveries that may be called, with the lease token each is marked under."""
         ordered = sorted((rendered.delivery for rendered in batch), key=lambda d: d.id)
         rows = await self._database.fetch(
             query("mark"),
@@ -257,7 +262,7 @@ class Line:
             self._membership.node_id,
             self.account,
         )
-        return {row["id"] for row in rows if row["marked"]}
+        return {row["id"]: row["lease_token"] for row in rows if row["marked"]}
 
     async def _work(self) -> None:
         while True:

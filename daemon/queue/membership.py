@@ -13,6 +13,9 @@ from daemon.store.sql import query
 
 log = structlog.get_logger(__name__)
 
+# A lease token is the node's id above its count of leases.
+_NODE_SHIFT = 32
+
 
 class Membership:
     """An actor that keeps this process's row in duly.node alive.
@@ -59,7 +62,15 @@ class Membership:
     def new_token(self) -> int:
         """A lease token that no other lease of any daemon ever has."""
         self._tokens += 1
-        return (self.node_id << 32) | self._tokens
+        return (self.node_id << _NODE_SHIFT) | self._tokens
+
+    def owns(self, token: int) -> bool:
+        """Whether what was leased under this token is surely still this daemon's own.
+
+        A valid claim is not enough: after one that ran out comes the next, and what was leased under the first
+        may be another daemon's by then.
+        """
+        return self.valid and token >> _NODE_SHIFT == self.node_id
 
     async def run(self) -> None:
         """Joins, then renews the claim three times a lease."""
