@@ -177,25 +177,29 @@ class Reconciler:
         if isinstance(found, CannotTell) or not found:
             return frozenset()
         ids = [accepted.provider_id for accepted in found if isinstance(accepted, Accepted)]
-        rows = await self._database.fetch(query("ask_claimed_ids"), ids, row["id"])
+        rows = await self._database.fetch(query("ask_claimed_ids"), ids, row["id"], row["lease_token"])
         return frozenset(r["provider_id"] for r in rows)
 
     async def _write(self, row: asyncpg.Record, verdict: Verdict) -> None:
-        written = await self._database.fetchrow(
-            query("resolve"),
-            row["id"],
-            row["workspace_id"],
-            row["lease_token"],
-            row["asks"],
-            verdict.answer,
-            verdict.state.value,
-            verdict.provider_id,
-            verdict.detail,
-            verdict.reason.value if verdict.reason else None,
-            verdict.seconds,
-        )
-        if written is None:
-            return  # a callback or the daemon's own late answer was faster
+        asked = (row["id"], row["workspace_id"], row["lease_token"], row["asks"])
+        async with self._database.acquire() as conn, conn.transaction():
+            if verdict.provider_id is not None:
+                await conn.execute(query("ask_lock"), verdict.provider_id)
+            written = await conn.fetchrow(
+                query("resolve"),
+                *asked,
+                verdict.answer,
+                verdict.state.value,
+                verdict.provider_id,
+                verdict.detail,
+                verdict.reason.value if verdict.reason else None,
+                verdict.seconds,
+            )
+            if written is None:
+                # A callback or the daemon's own late answer was faster; or an equal delivery, asked about at
+                # the same time, was given this message: then there is another one for us.
+                await conn.execute(query("ask_soon"), *asked)
+                return
         metrics.RESOLUTIONS.labels(row["account"], verdict.answer, verdict.state.value).inc()
         log.info(
             "asked about an uncertain delivery",

@@ -32,7 +32,7 @@ set state = case when r.state in ('sending', 'uncertain') then o.state::duly.sta
     node_id = null,
     ask_at = case when o.state = 'uncertain' and r.state = 'sending' then now() + interval '2 seconds' else r.ask_at end,
     asks = case when o.state = 'uncertain' and r.state = 'sending' then 0 else r.asks end,
-    provider_id = coalesce(r.provider_id, o.provider_id),
+    provider_id = coalesce(o.provider_id, r.provider_id), -- the answer to this very call is the truth
     sent_at = case when o.outcome = 'accepted'
                    then coalesce(r.sent_at, clock_timestamp() - make_interval(secs => o.ago_seconds - o.took_ms / 1000.0))
                    else r.sent_at end,

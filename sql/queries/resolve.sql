@@ -1,4 +1,5 @@
--- Writes the reconciler's answer, if the delivery is still as uncertain as when it was asked about.
+-- Writes the reconciler's answer, if the delivery is still as uncertain as when it was asked about, and if
+-- nobody else was given the message meanwhile (whoever passes one has asked ask_lock.sql before).
 -- $1 delivery, $2 workspace, $3 lease token, $4 which ask, $5 answer, $6 new state, $7 provider id, $8 detail,
 -- $9 reason, $10 seconds until the next ask or the retry; null with `uncertain`: a person must decide.
 with resolved as (
@@ -13,6 +14,8 @@ with resolved as (
       lease_token = case when $6 = 'queued' then null else r.lease_token end,
       state_at = case when $6 = 'uncertain' then r.state_at else now() end
   where r.id = $1 and r.workspace_id = $2 and r.lease_token = $3 and r.state = 'uncertain' and r.asks = $4
+    and ($7::text is null or not exists (
+      select from duly.attempt a where a.provider_id = $7 and (a.delivery_id <> $1 or a.lease_token <> $3)))
   returning r.id, r.workspace_id, r."to", r.account, r.attempts, r.sending_at
 ), learned as (
   insert into duly.attempt as a

@@ -1,6 +1,7 @@
 -- Applies status callbacks, at most one that moves per delivery in a batch, and remembers every one.
 -- A state only moves forward: what is late or repeated changes nothing, and a status of an earlier attempt
 -- never touches a later one. A word of success also wins over `queued`: what was sent must not go again.
+-- Says how many deliveries it knew, and which of the callbacks (by their place, from 1) moved one.
 -- $1 ids, $2 attempts, $3 provider ids, $4 the platform's words, $5 new states or null, $6 reasons,
 -- $7 codes, $8 details, $9 seconds until a retry; $10 account.
 with c as (
@@ -8,7 +9,7 @@ with c as (
     $1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[]
   ) with ordinality as c (id, attempt, provider_id, word, state, reason, code, detail, retry_seconds, n)
 ), before as (
-  select r.id, r.workspace_id, r.state, r.lease_token, r."to", c.n
+  select r.id, r.workspace_id, r.state, r.lease_token, r.attempts, r.provider_id, r."to", c.n
   from c join duly.delivery_row r on r.id = c.id
   for update of r
 ), moved as (
@@ -32,15 +33,19 @@ with c as (
          end)
   returning c.n
 ), learned as (
-  -- The call of a daemon that died has no attempt yet: the reconciler must know whose this provider id is.
+  -- The reconciler must know whose this message is: the call of a daemon that died has no attempt yet, and of
+  -- equal messages it may have given us another one's. What was queued again has lost its call's token.
   insert into duly.attempt as a
     (delivery_id, lease_token, workspace_id, number, account, address_hash, outcome, provider_id, began_at, took_ms)
-  select b.id, b.lease_token, b.workspace_id, c.attempt, $10, hashtextextended(b."to", 0), 'accepted', c.provider_id,
-         now(), 0
-  from moved join c on c.n = moved.n join before b on b.n = c.n
-  where b.lease_token is not null and b.state in ('sending', 'uncertain')
-  on conflict (delivery_id, lease_token, workspace_id) do update
-    set provider_id = coalesce(a.provider_id, excluded.provider_id)
+  select b.id,
+         coalesce(case when b.state not in ('queued', 'leased') then b.lease_token end,
+                  (select max(k.lease_token) from duly.attempt k where k.delivery_id = b.id and k.number = c.attempt),
+                  0),
+         b.workspace_id, c.attempt, $10, hashtextextended(b."to", 0), 'accepted', c.provider_id, now(), 0
+  from c join before b on b.n = c.n
+  where c.state is not null and b.attempts = c.attempt and b.provider_id is distinct from c.provider_id
+    and b.state in ('queued', 'leased', 'sending', 'uncertain', 'sent')
+  on conflict (delivery_id, lease_token, workspace_id) do update set provider_id = excluded.provider_id
 ), remembered as (
   insert into duly.callback
     (workspace_id, delivery_id, attempt, account, provider_id, provider_status, code, moved, from_state)
@@ -49,4 +54,5 @@ with c as (
   from c join before b on b.n = c.n
   returning 1
 )
-select (select count(*) from remembered) as known, (select count(*) from moved) as moved
+select (select count(*) from remembered) as known,
+       (select coalesce(array_agg(n), '{}') from moved) as moved
