@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
@@ -18,11 +20,12 @@ from daemon.queue.policies import Policies
 from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.recorder import Recorder
 from daemon.sandbox.app import Sandbox
+from daemon.sandbox.faults import Faults
 from daemon.sandbox.messages import Message, Status
 from daemon.sandbox.settings import SandboxSettings
 from daemon.store.database import Connection, Database
 from tests.integration.stage import NUMBER, Stage
-from tests.support import ACCOUNT_SID, AUTH_TOKEN, SENDER
+from tests.support import ACCOUNT_SID, AUTH_TOKEN, SENDER, until
 
 # twilio's own client, in this process: see aiohttp 3.14.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -188,3 +191,203 @@ async def test_a_message_that_a_callback_has_named_as_anothers_is_not_found_for_
     equal = await scene.uncertain()
     await scene.ask()
     assert await scene.stage.state(equal) == "uncertain"
+
+
+# ── With a daemon ──
+
+NO_CALLBACKS = SandboxSettings(
+    account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN, seed=1, speed=10, callbacks=False
+)
+
+
+async def answers(stage: Stage, delivery: UUID) -> list[str]:
+    """What the platform's list said of it, each answer once, in order."""
+    rows = await stage.conn.fetch(
+        "select answer from duly.resolution where delivery_id = $1 order by lease_token, number", delivery
+    )
+    return list(dict.fromkeys(row["answer"] for row in rows))
+
+
+async def uncertain_by(stage: Stage, faults: Faults, to: str, body: str = "Hello") -> UUID:
+    """Queues a message while the stand-in has these faults, and waits for what comes of the call."""
+    stage.sandbox.dice.set(faults)
+    delivery = await stage.enqueue(to, body)
+    await stage.reaches(delivery, "uncertain")
+    return delivery
+
+
+@pytest.mark.parametrize("settings", [NO_CALLBACKS])
+async def test_without_callbacks_the_platforms_list_tells_what_was_taken_and_what_is_sent_again(
+    stage: Stage,
+) -> None:
+    async with stage.daemon() as daemon:
+        timed_out = await uncertain_by(stage, Faults(latency_ms=4000), NUMBER.format(5001))
+        reset = await uncertain_by(stage, Faults(cut_not_taken=1), NUMBER.format(5002))
+        stage.sandbox.dice.set(Faults())
+        taken = [await stage.enqueue(to) for to in (ERROR_TAKEN, CUT_TAKEN, HANG_TAKEN)]
+        not_taken = [await stage.enqueue(ERROR_NOT_TAKEN), timed_out, reset]
+        for delivery in taken + not_taken:
+            await stage.reaches(delivery, "sent")
+        stage.assert_once(taken + not_taken)
+        for delivery in taken:
+            row = await stage.row(delivery)
+            assert (row["attempts"], row["provider_id"]) == (1, stage.taken(delivery)[0].sid)
+            assert await answers(stage, delivery) == ["found"]
+        for delivery in not_taken:
+            row = await stage.row(delivery)
+            assert (row["attempts"], row["provider_id"]) == (2, stage.taken(delivery)[0].sid)
+            assert (await answers(stage, delivery))[-1] == "absent"
+        told = (await stage.duly(daemon, "explain", str(reset))).stdout
+        steps = [line.split("UTC  ", 1)[1] for line in told.splitlines() if "UTC  " in line]
+        assert steps[0].startswith("queued")
+        assert "attempt 1 unknown" in steps[1]
+        assert "connection_lost" in steps[1]
+        assert any(s.startswith("asked the platform: absent  then queued") for s in steps)
+        assert any(s.startswith("attempt 2 accepted") for s in steps)
+        assert steps[-1] == "sent"
+
+
+async def test_a_callback_settles_it_before_the_platform_is_asked_and_the_late_answer_changes_nothing(
+    stage: Stage,
+) -> None:
+    async with stage.daemon():
+        deliveries = [await stage.enqueue(to) for to in (ERROR_TAKEN, CUT_TAKEN, HANG_TAKEN)]
+        for delivery in deliveries:
+            await stage.reaches(delivery, "delivered")
+        hung = deliveries[2]
+
+        async def late_answer() -> bool:
+            return bool(
+                await stage.conn.fetchval(
+                    "select count(*) from duly.attempt where delivery_id = $1 and reason = 'timed_out'", hung
+                )
+            )
+
+        await until(late_answer)
+        row = await stage.row(hung)
+        assert (row["state"], row["reason"], row["attempts"]) == ("delivered", None, 1)
+        assert row["provider_id"] == stage.taken(hung)[0].sid
+        assert await stage.conn.fetchval("select count(*) from duly.resolution") == 0
+        stage.assert_once(deliveries)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [SandboxSettings(account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN, speed=0.005, callbacks=False)],
+)
+async def test_a_message_that_the_platform_has_not_sent_yet_is_found_all_the_same(stage: Stage) -> None:
+    async with stage.daemon():
+        delivery = await stage.enqueue(ERROR_TAKEN)
+        await stage.reaches(delivery, "sent")
+        message = stage.taken(delivery)[0]
+        assert (message.status, message.sent) == (Status.QUEUED, None)
+        assert (await stage.row(delivery))["provider_id"] == message.sid
+        stage.assert_once([delivery])
+
+
+@pytest.mark.parametrize("settings", [NO_CALLBACKS])
+async def test_where_the_platform_cannot_tell_the_account_decides_to_hold_or_to_resend(stage: Stage) -> None:
+    other = f"""[routes]
+sms = "main"
+[platforms.other]
+kind = "twilio"
+base_url = "{stage.sandbox.url}"
+account_sid = "{ACCOUNT_SID}"
+auth_token = "{AUTH_TOKEN}"
+from = "{SENDER}"
+timeout_seconds = 1
+patience_seconds = 1
+on_uncertain = "resend"
+"""
+    extra = other.replace("[routes]", 'routes = { sms = "other" }\n[routes]')
+    async with stage.daemon(patience=1, extra=extra) as daemon:
+        held, again = [
+            await stage.enqueue(ERROR_TAKEN, workspace=workspace) for workspace in ("clinic", "shop")
+        ]
+        for delivery in (held, again):
+            await stage.reaches(delivery, "uncertain")
+        stage.sandbox.dice.set(Faults(error_not_taken=1))  # the list answers 500
+
+        async def asked() -> bool:
+            count: int = await stage.conn.fetchval("select count(*) from duly.resolution")
+            return count >= 2
+
+        await until(asked)
+        right = stage.sandbox.twilio._authorization
+        stage.sandbox.twilio._authorization = b"Basic other"  # and then 401
+
+        async def decided() -> bool:
+            row = await stage.row(held)
+            return row["ask_at"] is None and await stage.state(again) != "uncertain"
+
+        await until(decided)
+        stage.sandbox.twilio._authorization = right
+        stage.sandbox.dice.set(Faults())
+        row = await stage.row(held)
+        assert (row["state"], row["attempts"], row["reason"]) == ("uncertain", 1, "provider_error")
+        assert "401" in row["detail"]
+        assert "a person must decide" in row["detail"]
+        listed = json.loads((await stage.duly(daemon, "replay", "--json")).stdout)
+        assert [(g["state"], g["reason"], g["count"]) for g in listed["groups"]] == [
+            ("uncertain", "provider_error", 1)
+        ]
+        assert "held for a person" in (await stage.duly(daemon, "explain", str(held))).stdout
+        await stage.conn.execute("update duly.delivery_row set due_at = now() where state = 'queued'")
+        await stage.reaches(again, "sent")
+        assert [len(stage.taken(delivery)) for delivery in (held, again)] == [1, 2]  # as asked for
+        assert (await stage.row(again))["attempts"] == 2
+        assert await stage.state(held) == "uncertain"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SandboxSettings(
+            account_sid=ACCOUNT_SID,
+            auth_token=AUTH_TOKEN,
+            seed=1,
+            speed=10,
+            callback_retry_seconds=(4.0,),
+        )
+    ],
+)
+async def test_of_two_equal_messages_of_which_one_was_taken_neither_is_lost_or_doubled(stage: Stage) -> None:
+    async with stage.daemon():
+        taken = await uncertain_by(stage, Faults(error_taken=1, callback_drop=1), ORDINARY)
+        lost = await uncertain_by(stage, Faults(error_not_taken=1), ORDINARY)
+        stage.sandbox.dice.set(Faults())
+        await stage.reaches(taken, "delivered")
+        await stage.reaches(lost, "delivered")
+        stage.assert_once([taken, lost])
+        assert [(await stage.row(d))["attempts"] for d in (taken, lost)] == [1, 2]
+        assert await answers(stage, lost) == ["cannot_tell", "absent"]
+
+
+@pytest.mark.parametrize("settings", [NO_CALLBACKS])
+async def test_after_a_kill_in_mid_call_another_daemon_finds_out_what_was_taken(stage: Stage) -> None:
+    async with stage.daemon("a", timeout=60) as first:
+        taken = await stage.enqueue(HANG_TAKEN)
+        await stage.reaches(taken, "sending")
+        await until(lambda: _taken(stage, taken))
+        stage.sandbox.dice.set(Faults(latency_ms=60_000))
+        lost = await stage.enqueue(ORDINARY)
+        await stage.reaches(lost, "sending")
+
+        async def arrived() -> bool:
+            return stage.sandbox.ledger.received == 2
+
+        await until(arrived)
+        first.signal(signal.SIGKILL)
+        await first.wait()
+    stage.sandbox.dice.set(Faults())
+    async with stage.daemon("b") as second:
+        await stage.reaches(taken, "sent")
+        await stage.reaches(lost, "sent")
+        stage.assert_once([taken, lost])
+        assert [(await stage.row(d))["attempts"] for d in (taken, lost)] == [1, 2]
+        assert "took over from dead daemons" in second.log
+        assert (await stage.row(taken))["provider_id"] == stage.taken(taken)[0].sid
+
+
+async def _taken(stage: Stage, delivery: UUID) -> bool:
+    return bool(stage.taken(delivery))
