@@ -37,6 +37,8 @@ _PAUSE_SECONDS = 1.0
 _CLOCK_MARGIN = timedelta(seconds=30)
 # An equal, just as uncertain delivery: so many patiences for a callback to tell the two apart.
 _RIVAL_PATIENCES = 3
+# After an outage of our own all patience may be over at the first ask: one failure then says nothing.
+_LEAST_ASKS = 4
 _LONGEST_ASK_PAUSE_SECONDS = 30.0
 
 
@@ -80,7 +82,7 @@ def judge(
     patience = asking.patience_seconds
     again = min(_LONGEST_ASK_PAUSE_SECONDS, max(0.5, patience / 8) * 2 ** min(asks - 1, 6))
     if isinstance(found, CannotTell):
-        if uncertain_seconds < patience * _RIVAL_PATIENCES:
+        if uncertain_seconds < patience * _RIVAL_PATIENCES or asks < _LEAST_ASKS:
             return Verdict("cannot_tell", State.UNCERTAIN, seconds=again, detail=found.detail)
         return _give_up_asking(attempts, asking, found.detail)
     free = [accepted for accepted in found if accepted.provider_id not in claimed]
@@ -149,7 +151,9 @@ class Reconciler:
     async def once(self) -> int:
         """Takes what is due and asks. Returns how many it took. Raises `DatabaseDown`."""
         accounts = self._accounts()
-        rows = await self._database.fetch(query("ask_claim"), list(accounts), _BATCH)
+        rows = await self._database.fetch(
+            query("ask_claim"), list(accounts), _BATCH, self._membership.node_id
+        )
         results = await asyncio.gather(
             *(self._ask(accounts[row["account"]], row) for row in rows), return_exceptions=True
         )

@@ -71,6 +71,7 @@ class Rescuer:
         while len(await self._database.fetch(query("expire"), _BATCH)) >= _BATCH:
             pass
         await self._disown()
+        await self._database.execute(query("ask_free"))
         await self._database.execute(query("node_forget"))
 
     async def _rescue(self) -> int:

@@ -1,5 +1,5 @@
--- Takes uncertain deliveries whose time to be asked about has come, for this daemon alone for a minute.
--- $1 accounts, $2 how many at most.
+-- Takes uncertain deliveries whose time to be asked about has come, for this daemon alone for a minute,
+-- or until it dies (ask_free.sql). $1 accounts, $2 how many at most, $3 node.
 with due as (
   select id, workspace_id from duly.delivery_row
   where state = 'uncertain' and ask_at <= now() and account = any ($1::text[])
@@ -7,7 +7,7 @@ with due as (
   for update skip locked
 ), claimed as (
   update duly.delivery_row r
-  set ask_at = now() + interval '60 seconds', asks = r.asks + 1
+  set ask_at = now() + interval '60 seconds', asks = r.asks + 1, node_id = $3
   from due
   where r.id = due.id and r.workspace_id = due.workspace_id
   returning r.id, r.workspace_id, r.message_id, r.lease_token, r.account, r.channel, r.priority, r."to", r.attempts,

@@ -12,6 +12,7 @@ with resolved as (
       due_at = case when $6 = 'queued' then now() + make_interval(secs => $10::float8) else r.due_at end,
       ask_at = case when $6 = 'uncertain' then now() + make_interval(secs => $10::float8) end,
       lease_token = case when $6 = 'queued' then null else r.lease_token end,
+      node_id = null,
       state_at = case when $6 = 'uncertain' then r.state_at else now() end
   where r.id = $1 and r.workspace_id = $2 and r.lease_token = $3 and r.state = 'uncertain' and r.asks = $4
     and ($7::text is null or not exists (

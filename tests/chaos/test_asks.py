@@ -1,0 +1,61 @@
+"""Asking about uncertain deliveries while daemons die and come back."""
+
+from __future__ import annotations
+
+from daemon.content.rendering import Renderer
+from daemon.model import State
+from daemon.platforms.base import CannotTell
+from daemon.queue.membership import Membership
+from daemon.queue.reconciler import Asking, judge
+from daemon.queue.rescuer import Rescuer
+from daemon.store.database import Connection, Database
+from daemon.store.sql import query
+from tests.chaos.test_fencing import Remembering, enqueue, member
+
+
+async def uncertain(conn: Connection) -> None:
+    await enqueue(conn)
+    await conn.execute(
+        "update duly.delivery_row set state = 'uncertain', account = 'main', attempts = 1, lease_token = 1,"
+        " sending_at = now(), ask_at = now()"
+    )
+
+
+async def rescue(database: Database, membership: Membership) -> None:
+    rescuer = Rescuer(database, membership, set, lease_seconds=5, longest_call_seconds=lambda: 1)
+    await rescuer.once()
+
+
+async def test_what_a_daemon_was_asking_about_when_it_died_is_asked_about_at_once(
+    conn: Connection, database: Database
+) -> None:
+    await uncertain(conn)
+    async with member(database) as asker, member(database) as other:
+        assert await conn.fetch(query("ask_claim"), ["main"], 50, asker.node_id)
+        await rescue(database, other)
+        assert not await conn.fetch(query("ask_claim"), ["main"], 50, other.node_id)
+        await conn.execute("update duly.node set alive_until = now() where id = $1", asker.node_id)
+        await rescue(database, other)
+        assert await conn.fetch(query("ask_claim"), ["main"], 50, other.node_id)
+
+
+async def test_the_pause_before_the_next_ask_is_kept_when_the_daemon_that_asked_last_dies(
+    conn: Connection, database: Database
+) -> None:
+    await uncertain(conn)
+    async with member(database) as asker, member(database) as other:
+        row = (await conn.fetch(query("ask_claim"), ["main"], 50, asker.node_id))[0]
+        asked = (row["id"], row["workspace_id"], row["lease_token"], row["asks"])
+        await conn.fetchrow(query("resolve"), *asked, "absent", "uncertain", None, None, None, 30.0)
+        await conn.execute("update duly.node set alive_until = now() where id = $1", asker.node_id)
+        await rescue(database, other)
+        assert not await conn.fetch(query("ask_claim"), ["main"], 50, other.node_id)
+
+
+def test_one_failed_ask_after_a_long_outage_of_ours_leaves_nothing_to_a_person() -> None:
+    asking = Asking(Remembering(), Renderer(None, {}, lambda: True), 60, resend=False, max_attempts=5)
+    late = {"claimed": frozenset[str](), "rivals": 0, "uncertain_seconds": 9999.0, "attempts": 1}
+    first = judge(CannotTell("500"), asks=1, asking=asking, **late)  # type: ignore[arg-type]
+    assert (first.state, first.seconds is None) == (State.UNCERTAIN, False)
+    last = judge(CannotTell("500"), asks=4, asking=asking, **late)  # type: ignore[arg-type]
+    assert (last.state, last.seconds) == (State.UNCERTAIN, None)
