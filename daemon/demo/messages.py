@@ -27,10 +27,6 @@ _ANSWERING = {"0007": 0.030, "0008": 0.007, "0015": 0.020}  # thanks, STOP, call
 _WAITING = {"0003": 0.010, "0005": 0.020, "0009": 0.015, "0014": 0.010}  # late, or only after another try
 _OPEN_ENDED = {"0006": 0.003}  # sent, and never heard of again
 
-# Off until the pattern for media URLs in duly.problem is mended: its {1,2000} is more than Postgres' 255, so
-# that every enqueue with a media URL fails.
-_MEDIA = False
-
 _SOON_SHARE, _LATER_SHARE, _EXPIRING_SHARE, _CANCELED_SHARE = 0.20, 0.03, 0.02, 0.015
 
 
@@ -107,7 +103,7 @@ class Writer:
             place=rng.choice(PLACES),
             code=code,
         )
-        media = (f"https://{workspace}.example/pictures/{code}.jpg",) if text.media and _MEDIA else ()
+        media = (f"https://{workspace}.example/pictures/{code}.jpg",) if text.media else ()
         return DemoMessage(workspace, to, body, text.category, _PRIORITIES[text.category], media)
 
     def _person(self, suffix: str | None) -> tuple[str, str]:

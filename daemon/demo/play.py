@@ -154,6 +154,9 @@ class _Run:
                 result = await parts.unless_over(self._flow(producer, messages))
             self._progress.say(str(result))
             return result
+        except Interrupted:
+            self._progress.say("Stopping …")
+            raise
         finally:
             producer.close()
 

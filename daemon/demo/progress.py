@@ -115,4 +115,4 @@ def _cells(counts: Counts) -> list[str]:
 
 
 def _bar(counts: Counts) -> ProgressBar:
-    return ProgressBar(total=max(1, counts.total), completed=counts.final, width=24)
+    return ProgressBar(total=max(1, counts.total), completed=counts.final, width=24, complete_style="cyan")
