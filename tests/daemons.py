@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+import orjson
 
 from daemon.sandbox.app import Sandbox
 from daemon.sandbox.faults import Faults
@@ -95,11 +97,22 @@ async def assert_agreement(conn: Connection, ledger: Ledger) -> None:
 
 @contextlib.asynccontextmanager
 async def daemon_on(
-    directory: Path, dsn: str, sandbox: Sandbox, port: int, *, wait_ready: bool = True, **parts: str
+    directory: Path,
+    dsn: str,
+    sandbox: Sandbox,
+    port: int,
+    *,
+    wait_ready: bool = True,
+    edits: Mapping[str, str] = {},
+    **parts: str,
 ) -> AsyncIterator[DaemonProcess]:
-    """A daemon process with a TOML of `tests.support.toml`, `parts` being what is added to it."""
+    """A daemon process with a TOML of `tests.support.toml`: `parts` are added to it, `edits` change its text."""
     path = directory / f"duly-{port}.toml"
-    path.write_text(toml(dsn, sandbox.url, port, **parts))
+    text = toml(dsn, sandbox.url, port, **parts)
+    for old, new in edits.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
     async with running(path, port, wait_ready=wait_ready) as daemon:
         yield daemon
 
@@ -108,3 +121,9 @@ def numbers(metrics: str, name: str) -> float:
     """The sum of a metric's samples in Prometheus' text."""
     lines = [line for line in metrics.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
+def deaths(daemon: DaemonProcess) -> list[str]:
+    """Which actors died, and of what."""
+    lines = [orjson.loads(line) for line in daemon.log.splitlines() if '"an actor died"' in line]
+    return [f"{line['actor']}: {line.get('exception', '')}" for line in lines]

@@ -22,7 +22,7 @@ from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.limits import LimitBook
 from daemon.queue.membership import Membership
 from daemon.queue.share import Ask, LaneBoard, share
-from daemon.store.database import Connection, Database, DatabaseDown
+from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.sql import query
 
 log = structlog.get_logger(__name__)
@@ -246,8 +246,14 @@ class Fetcher:
                     await gone.wait()
                 finally:
                     await conn.close(timeout=1)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                pass
+            except (
+                OSError,
+                TimeoutError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+            ) as error:
+                log.info("not listening", error=describe(error))
             await asyncio.sleep(0.5)
 
     def _heard(self, _conn: object, _pid: int, _channel: str, payload: object) -> None:

@@ -93,14 +93,12 @@ async def test_a_call_that_outlasts_the_stop_is_settled_by_another_daemon_and_ne
     work_dir: Path, dsn: str, port: int, conn: Connection, sandbox: Sandbox
 ) -> None:
     sandbox.dice.set(Faults(hang_taken=1))
-    account = BUSY.replace("5", "2") + "\npatience_seconds = 2"
-    short = "shutdown_seconds = 1"
-    hanging = account.replace("concurrency", "burst = 100\nconcurrency")
-    async with daemon_on(work_dir, dsn, sandbox, port, account=hanging) as daemon:
-        path = daemon.config
-        path.write_text(path.read_text().replace("shutdown_seconds = 5", short).replace("= 3\n", "= 60\n"))
-        daemon.signal(signal.SIGHUP)
-        await until(lambda: asyncio.to_thread(lambda: events(daemon, "reloaded")))
+    account = "concurrency = 2\npatience_seconds = 2"
+    impatient = {
+        "shutdown_seconds = 5": "shutdown_seconds = 1",
+        "timeout_seconds = 3": "timeout_seconds = 60",
+    }
+    async with daemon_on(work_dir, dsn, sandbox, port, account=account, edits=impatient) as daemon:
         await enqueue(conn, 20)
         await received(sandbox, 2)
         assert await daemon.stop() == 0
