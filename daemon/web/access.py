@@ -13,13 +13,16 @@ import ipaddress
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
 from daemon.config import WebConfig
 
+log = structlog.get_logger(__name__)
+
 # Open to all: the probes and metrics have no personal data (names of parts, accounts and workspaces, and
-# numbers), and who asks them rarely can log in; the hooks check the platform's signature, the API its tokens.
+# numbers), and who asks them rarely can log in; the hooks check the platform's signature, the API asks `check_api`.
 _OPEN = ("/healthz", "/readyz", "/metrics")
 _OPEN_BELOW = ("/hooks/", "/api/")
 
@@ -78,6 +81,20 @@ class Access:
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             _check_origin(request, config.public_url)
 
+    def check_api(self, request: web.Request) -> None:
+        """Raises 401 or 403 for a program's request. It comes from no page, so only another site's is refused.
+
+        That it must be JSON keeps other sites' pages out even in a browser that does not say where from: they
+        may not send it without asking us first.
+        """
+        config = self._config()
+        if config.password is not None:
+            _check_login(request, config.username, config.password.reveal())
+        elif not _is_local(request):
+            raise web.HTTPForbidden(text=_LOCAL_ONLY)
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            raise web.HTTPForbidden(text="Another site's page may not queue messages.")
+
     def allows(self, request: web.Request) -> bool:
         """Whether `check` would pass."""
         try:
@@ -90,6 +107,9 @@ class Access:
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """For aiohttp's on_response_prepare: what browsers must keep to, on everything but the open routes."""
     if not is_open(request):
+        if request.path.startswith("/static/") and response.status in (200, 304):
+            # No secret in them, and their URLs change with what is in them.
+            response.headers.setdefault("Cache-Control", "private, max-age=86400")
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
 
@@ -98,6 +118,8 @@ def _check_login(request: web.Request, username: str, password: str) -> None:
     given = _credentials(request.headers.get(hdrs.AUTHORIZATION, ""))
     # Hashed first, so that the comparison takes the same time whatever the lengths.
     if given is None or not hmac.compare_digest(_digest(given), _digest(f"{username}:{password}")):
+        if hdrs.AUTHORIZATION in request.headers:
+            log.warning("login refused", peer=request.remote)
         raise web.HTTPUnauthorized(
             text="Log in with the name and password of [web] in the TOML.",
             headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="Duly", charset="UTF-8"'},

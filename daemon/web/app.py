@@ -11,7 +11,8 @@ from aiohttp import web
 from daemon.config import Config
 from daemon.queue.dispatcher import Dispatcher
 from daemon.store.database import Database
-from daemon.web.access import add_headers
+from daemon.web.access import Access, add_headers
+from daemon.web.api import Api
 from daemon.web.dashboard import Dashboard
 from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
@@ -36,6 +37,7 @@ class Web:
         self._config = config().web  # what is read once, at start; the page asks anew
         self.hooks = Hooks(inbox)
         self._health = Health(parts, dispatcher.accounts, dispatcher.observe)
+        self._api = Api(Access(lambda: config().web), database)
         self._dashboard = Dashboard(config, database, parts, dispatcher)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
@@ -75,5 +77,6 @@ class Web:
         app.on_response_prepare.append(add_headers)
         app.add_routes(self._health.routes())
         app.add_routes(self.hooks.routes())
+        app.add_routes(self._api.routes())
         self._dashboard.add_to(app)
         return app
