@@ -43,9 +43,8 @@ def skew(minutes: float) -> None:
 
 def main() -> None:
     """Runs the command line under the wrong clock."""
-    # Compiled against the size of the true datetime; they read no wall clock.
+    # Compiled against the size of the true datetime; it reads no wall clock.
     importlib.import_module("asyncpg")
-    importlib.import_module("uvloop")
     skew(float(sys.argv.pop(1)))
     from daemon.__main__ import main as duly
 
