@@ -7,7 +7,7 @@ from typing import Any
 
 from daemon.config.models import Config
 
-RESTART_ONLY: tuple[str, ...] = ("database", "web.listen", "daemon.node")
+RESTART_ONLY: tuple[str, ...] = ("database", "web.listen", "web.max_body_bytes", "daemon.node")
 """Tables and keys that are read once, at start. All else may change while the daemon runs."""
 
 

@@ -156,7 +156,7 @@ def test_only_what_is_read_at_start_needs_a_restart() -> None:
     )
     assert restart_needed(old, old) == []
     assert restart_needed(old, new) == ["database.url", "database.pool_size", "web.listen", "daemon.node"]
-    assert RESTART_ONLY == ("database", "web.listen", "daemon.node")
+    assert RESTART_ONLY == ("database", "web.listen", "web.max_body_bytes", "daemon.node")
 
 
 def test_what_is_not_read_at_start_needs_none() -> None:

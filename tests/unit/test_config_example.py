@@ -101,3 +101,4 @@ def test_a_restart_is_noted_at_each_key_that_needs_one() -> None:
     assert "[database]  # restart" in TEXT
     assert written_lines()["web", "listen"].endswith("# restart")
     assert written_lines()["daemon", "node"].endswith("# restart")
+    assert written_lines()["web", "max_body_bytes"].endswith("# restart")
