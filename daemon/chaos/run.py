@@ -155,8 +155,10 @@ class Run:
         self._tell(f"{event.action.value} {what}")
 
     def _tell(self, line: str) -> None:
-        queued = self._producer.queued
-        self._tell_line(f"{time.monotonic() - self._began:6.1f} s  {queued:6,} queued  {line}")
+        told = f"{time.monotonic() - self._began:6.1f} s  {self._producer.queued:6,} queued  {line}"
+        self._tell_line(told)
+        with (self._cluster.logs / "run.log").open("a", encoding="utf-8") as log:
+            log.write(told + "\n")
 
 
 async def _all_of(*works: Coroutine[Any, Any, None]) -> None:

@@ -96,5 +96,5 @@ class GroupCommit(Generic[T]):
                 done.set_result(None)
             else:
                 done.set_exception(error)
-        if error is not None and len(waiting) < len(batch):
-            raise error  # nobody waits for these: the supervisor must hear of it
+        if error is not None and any(done is None for _, done in batch):
+            raise error  # nobody ever waited for these: the supervisor must hear of it
