@@ -205,16 +205,17 @@ class Recorder:
             tries = await self._tries(conn, updates)
             then = [self._after_status(account, update, tries) for update in updates]
             rows = [_status_row(update, next_) for update, next_ in zip(updates, then, strict=True)]
-            notices = _notices(
-                (u.delivery_id, n) for u, n in zip(updates, then, strict=True) if n is not None
-            )
-            async with conn.transaction() if notices else nullcontext():
+            async with conn.transaction() if any(n and n.notify for n in then) else nullcontext():
                 row = await conn.fetchrow(
                     query("status_callbacks"), *map(list, zip(*rows, strict=True)), account
                 )
+                assert row is not None
+                # Only of what has just been given up: a repeated callback is no news.
+                moved = ((updates[place - 1].delivery_id, then[place - 1]) for place in row["moved"])
+                notices = _notices((delivery, next_) for delivery, next_ in moved if next_ is not None)
                 if notices:
                     await conn.executemany(query("notice_make"), notices)
-        if row is not None and row["known"] < len(updates):
+        if row["known"] < len(updates):
             unknown = len(updates) - row["known"]
             log.warning("callbacks for deliveries we do not have", account=account, count=unknown)
 
