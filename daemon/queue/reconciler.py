@@ -37,8 +37,9 @@ _PAUSE_SECONDS = 1.0
 _CLOCK_MARGIN = timedelta(seconds=30)
 # An equal, just as uncertain delivery: so many patiences for a callback to tell the two apart.
 _RIVAL_PATIENCES = 3
-# After an outage of our own all patience may be over at the first ask: one failure then says nothing.
-_LEAST_ASKS = 4
+# After an outage of our own all patience may be over at the first ask: one failure then says nothing. Asks that
+# a daemon died over are no answer either.
+_LEAST_IN_VAIN = 4
 _LONGEST_ASK_PAUSE_SECONDS = 30.0
 
 
@@ -72,17 +73,19 @@ def judge(
     rivals: int,
     uncertain_seconds: float,
     asks: int,
+    in_vain: int,
     attempts: int,
     asking: Asking,
 ) -> Verdict:
     """Decides. Pure.
 
     `claimed`: provider ids that belong to other deliveries. `rivals`: equal deliveries nobody can place yet.
+    `asks`: how often it was asked about, this time included; `in_vain`: how often before nobody could tell.
     """
     patience = asking.patience_seconds
     again = min(_LONGEST_ASK_PAUSE_SECONDS, max(0.5, patience / 8) * 2 ** min(asks - 1, 6))
     if isinstance(found, CannotTell):
-        if uncertain_seconds < patience * _RIVAL_PATIENCES or asks < _LEAST_ASKS:
+        if uncertain_seconds < patience * _RIVAL_PATIENCES or in_vain + 1 < _LEAST_IN_VAIN:
             return Verdict("cannot_tell", State.UNCERTAIN, seconds=again, detail=found.detail)
         return _give_up_asking(attempts, asking, found.detail)
     free = [accepted for accepted in found if accepted.provider_id not in claimed]
@@ -172,6 +175,7 @@ class Reconciler:
             rivals=rivals["rivals"] if rivals else 0,
             uncertain_seconds=row["uncertain_seconds"],
             asks=row["asks"],
+            in_vain=row["in_vain"],
             attempts=row["attempts"] - row["forgiven"],
             asking=asking,
         )

@@ -16,7 +16,10 @@ with due as (
 )
 select c.id, c.workspace_id, w.name as workspace, c.lease_token, c.account, c.channel::text as channel, c.priority,
        c."to", c.attempts, c.forgiven, c.segments, c.asks, c.reason, c.sending_at, c.uncertain_seconds, m.body,
-       m.category, m.metadata::text as metadata
+       m.category, m.metadata::text as metadata,
+       (select count(*)::int from duly.resolution v
+        where v.delivery_id = c.id and v.lease_token = c.lease_token and v.workspace_id = c.workspace_id
+          and v.answer = 'cannot_tell') as in_vain
 from claimed c
 join duly.message m on m.id = c.message_id and m.workspace_id = c.workspace_id
 join duly.workspace w on w.id = c.workspace_id

@@ -6,7 +6,7 @@ from daemon.content.rendering import Renderer
 from daemon.model import State
 from daemon.platforms.base import CannotTell
 from daemon.queue.membership import Membership
-from daemon.queue.reconciler import Asking, judge
+from daemon.queue.reconciler import Asking, Verdict, judge
 from daemon.queue.rescuer import Rescuer
 from daemon.store.database import Connection, Database
 from daemon.store.sql import query
@@ -54,8 +54,28 @@ async def test_the_pause_before_the_next_ask_is_kept_when_the_daemon_that_asked_
 
 def test_one_failed_ask_after_a_long_outage_of_ours_leaves_nothing_to_a_person() -> None:
     asking = Asking(Remembering(), Renderer(None, {}, lambda: True), 60, resend=False, max_attempts=5)
-    late = {"claimed": frozenset[str](), "rivals": 0, "uncertain_seconds": 9999.0, "attempts": 1}
-    first = judge(CannotTell("500"), asks=1, asking=asking, **late)  # type: ignore[arg-type]
-    assert (first.state, first.seconds is None) == (State.UNCERTAIN, False)
-    last = judge(CannotTell("500"), asks=4, asking=asking, **late)  # type: ignore[arg-type]
-    assert (last.state, last.seconds) == (State.UNCERTAIN, None)
+
+    def verdict(in_vain: int) -> Verdict:
+        return judge(
+            CannotTell("500"), claimed=frozenset(), rivals=0, uncertain_seconds=9999.0, asks=50,
+            in_vain=in_vain, attempts=1, asking=asking,
+        )  # fmt: skip
+
+    assert (verdict(0).state, verdict(0).seconds is None) == (State.UNCERTAIN, False)
+    assert (verdict(3).state, verdict(3).seconds) == (State.UNCERTAIN, None)
+
+
+async def test_only_asks_that_told_nothing_count_as_in_vain(conn: Connection, database: Database) -> None:
+    await uncertain(conn)
+    async with member(database) as asker:
+
+        async def ask(answer: str) -> int:
+            await conn.execute("update duly.delivery_row set ask_at = now()")
+            row = (await conn.fetch(query("ask_claim"), ["main"], 50, asker.node_id))[0]
+            asked = (row["id"], row["workspace_id"], row["lease_token"], row["asks"])
+            if answer:  # else the daemon died over it
+                await conn.fetchrow(query("resolve"), *asked, answer, "uncertain", None, None, None, 30.0)
+            return int(row["in_vain"])
+
+        answers = ["absent", "", "cannot_tell", "absent", "", "cannot_tell", "absent"]
+        assert [await ask(answer) for answer in answers] == [0, 0, 0, 1, 1, 1, 2]

@@ -63,7 +63,7 @@ PATIENCE = 60.0
 HOLD = Asking(Nobody(), render, PATIENCE, resend=False, max_attempts=5)
 RESEND = replace(HOLD, resend=True)
 AWAY = CannotTell("Twilio answered 500, code 20500")
-ASKED_OFTEN = {"asks": 9, "attempts": 1}
+ASKED_OFTEN = {"asks": 9, "in_vain": 8, "attempts": 1}
 
 
 def listed(*ids: str) -> list[Accepted]:
@@ -72,7 +72,14 @@ def listed(*ids: str) -> list[Accepted]:
 
 
 def verdict(found: Found, asking: Asking = HOLD, **facts: Any) -> Verdict:
-    usual = {"claimed": frozenset(), "rivals": 0, "uncertain_seconds": 3.0, "asks": 1, "attempts": 1}
+    usual = {
+        "claimed": frozenset(),
+        "rivals": 0,
+        "uncertain_seconds": 3.0,
+        "asks": 1,
+        "in_vain": 0,
+        "attempts": 1,
+    }
     return judge(found, asking=asking, **{**usual, **facts})
 
 
@@ -172,7 +179,7 @@ def test_then_it_is_sent_again_where_the_account_says_resend() -> None:
 
 @pytest.mark.parametrize("found", [AWAY, listed("SM1")])
 def test_resend_does_not_go_on_beyond_the_last_attempt(found: Found) -> None:
-    result = verdict(found, RESEND, rivals=1, uncertain_seconds=PATIENCE * 3, asks=9, attempts=5)
+    result = verdict(found, RESEND, rivals=1, uncertain_seconds=PATIENCE * 3, asks=9, in_vain=8, attempts=5)
     assert (result.state, result.reason) == (State.FAILED, Reason.ATTEMPTS_EXHAUSTED)
 
 
@@ -188,6 +195,7 @@ FACTS = st.fixed_dictionaries(
         "rivals": st.integers(0, 4),
         "uncertain_seconds": st.floats(0, 10_000),
         "asks": st.integers(1, 200),
+        "in_vain": st.integers(0, 200),
         "attempts": st.integers(1, 10),
     }
 )
