@@ -50,6 +50,10 @@ async def gather(
         b"".join(orjson.dumps(asdict(row), default=str) + b"\n" for row in rows)
     )
     verdict = judge(told, rows, arrivals)
+    held = [Bad(Fault.HELD, row.id, row.reason or "") for row in rows if row.held]
+    (logs / "held.txt").write_text(
+        "\n".join([await _explained(conn, each, arrivals) for each in held]), "utf-8"
+    )
     bad = [f"never at rest: {dict(row)}" for row in stuck[:_MOST_SHOWN]]
     bad += [await _explained(conn, each, arrivals) for each in verdict.bad[:_MOST_SHOWN]]
     return Outcome(_figures(verdict, done, seconds), bad, logs)

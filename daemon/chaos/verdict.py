@@ -53,11 +53,12 @@ class Arrival:
 
 
 class Fault(StrEnum):
-    """What is wrong with a delivery."""
+    """What is wrong with a delivery. Held ones break no promise: they are only explained."""
 
     LOST = "lost"
     DUPLICATE = "duplicate"
     EARLY = "early"
+    HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)
