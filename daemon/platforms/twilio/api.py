@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -259,13 +260,13 @@ def encode(fields: list[tuple[str, str]]) -> bytes:
 
 def _outcome(status: int, headers: Any, body: bytes) -> Outcome:
     answer = _json(body)
-    if status in (200, 201):
+    if 200 <= status < 300:
         sid = answer.get("sid")
-        if isinstance(sid, str) and sid:
+        if isinstance(sid, str) and len(sid) <= 100 and sid.isascii() and sid.isprintable() and sid:
             return Accepted(sid, status)
         return Unknown(Reason.PROVIDER_ERROR, "an answer without a sid", status)
     code = answer.get("code")
-    code = code if isinstance(code, int) else None
+    code = code if type(code) is int else None
     detail = str(answer.get("message") or "")[:300].replace("\0", "")
     if status == 429 or code == 20429:
         return Rejected(
@@ -274,7 +275,7 @@ def _outcome(status: int, headers: Any, body: bytes) -> Outcome:
     if code == 20503:
         asked = _seconds(headers.get("Retry-After"))
         return Rejected(Reason.PROVIDER_UNAVAILABLE, _text(code), detail, asked, status)
-    if status >= 500:
+    if status >= 500 or code == 20500:
         return Unknown(Reason.PROVIDER_ERROR, detail or f"HTTP {status}", status)
     if status in (401, 403) and code is None:
         return Rejected(Reason.BAD_CREDENTIALS, None, detail, http_status=status)
@@ -298,9 +299,10 @@ def _text(code: int | None) -> str | None:
 def _seconds(header: str | None) -> float | None:
     """A Retry-After in seconds; its other form, a date, is rare and treated as absent."""
     try:
-        return min(max(float(header), 0.0), 86_400.0) if header is not None else None
+        seconds = float(header) if header is not None else math.nan
     except ValueError:
         return None
+    return min(max(seconds, 0.0), 86_400.0) if math.isfinite(seconds) else None
 
 
 def _words(error: BaseException) -> str:
