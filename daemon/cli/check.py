@@ -14,7 +14,6 @@ import aiohttp
 import asyncpg
 import typer
 
-from daemon import logs
 from daemon.cli.common import ConfigOption, JsonOption, configuration, connected, print_json, run_async
 from daemon.config import Config, ConfigError, PlatformConfig, load_config
 from daemon.config.values import is_loopback
@@ -58,7 +57,6 @@ def doctor(
 ) -> None:
     """Examine the database, the accounts, the callback URL and what is queued. Exit status 1 if there is a problem."""
     settings = configuration(config)
-    logs.configure("error", "console")  # by itself structlog writes to stdout, which is for the facts
     findings = run_async(lambda: _findings(settings, offline))
     sick = any(finding.level is Level.PROBLEM for finding in findings)
     if json:

@@ -15,6 +15,7 @@ import asyncpg
 import orjson
 import typer
 
+from daemon import logs
 from daemon.config import Config, ConfigError, load_config
 from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.embedded import EmbeddedError, EmbeddedHandle, start
@@ -36,6 +37,7 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 def configuration(path: Path | None) -> Config:
     """The configuration, or the end of the command with every problem in it."""
+    logs.configure("error", "console")  # by itself structlog writes to stdout, which is for the facts
     try:
         return load_config(path)
     except ConfigError as error:

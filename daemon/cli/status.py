@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 import orjson
 
-from daemon import logs
 from daemon.cli.common import ConfigOption, JsonOption, configuration, connected, print_json, run_async, table
 from daemon.config import Config
 from daemon.model import Channel
@@ -27,7 +26,6 @@ _ENDED = ("sent", "delivered", "failed", "expired", "skipped", "canceled")
 def status(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Say what is queued, under way and done, and when the queue will be empty."""
     settings = configuration(config)
-    logs.configure("error", "console")  # by itself structlog writes to stdout, which is for the facts
 
     async def work() -> dict[str, Any]:
         async with connected(settings) as conn:

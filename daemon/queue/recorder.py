@@ -79,7 +79,9 @@ class Recorder:
         self._rng = rng or random.Random()
         self._monotonic = monotonic
         self._outcomes: GroupCommit[Done] = GroupCommit(self._write_outcomes, linger_seconds=_LINGER_SECONDS)
-        self._statuses: GroupCommit[ReceivedStatus] = GroupCommit(self._write_statuses)
+        self._statuses: GroupCommit[ReceivedStatus] = GroupCommit(
+            self._write_statuses, linger_seconds=_LINGER_SECONDS
+        )
         self._refused: str | None = None
         self._stopping = asyncio.Event()
 
