@@ -9,7 +9,7 @@ demo: .venv/run  ## run Duly with its own Postgres and a stand-in for Twilio, an
 	$(BIN)/duly demo
 
 test: .venv/dev browser  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 bench: .venv/dev  ## the figures of docs/performance.md
 	$(BIN)/python -m tests.bench
