@@ -72,6 +72,7 @@ class Rescuer:
             pass
         await self._disown()
         await self._database.execute(query("ask_free"))
+        await self._database.execute(query("ask_decidable"))
         await self._database.execute(query("node_forget"))
 
     async def _rescue(self) -> int:

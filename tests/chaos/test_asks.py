@@ -79,3 +79,22 @@ async def test_only_asks_that_told_nothing_count_as_in_vain(conn: Connection, da
 
         answers = ["absent", "", "cannot_tell", "absent", "", "cannot_tell", "absent"]
         assert [await ask(answer) for answer in answers] == [0, 0, 0, 1, 1, 1, 2]
+
+
+async def test_what_a_person_was_to_decide_is_asked_about_again_once_its_equal_is_settled(
+    conn: Connection, database: Database
+) -> None:
+    await uncertain(conn)
+    await enqueue(conn)  # the same words to the same person
+    await conn.execute(
+        "update duly.delivery_row set state = 'uncertain', account = 'main', ask_at = null, sending_at = now(),"
+        " lease_token = 2, detail = 'an equal delivery is uncertain too; a person must decide'"
+    )
+    async with member(database) as other:
+        await rescue(database, other)
+        assert await conn.fetchval("select count(*) from duly.delivery_row where ask_at is null") == 2
+        settled = await conn.fetchval("select id from duly.delivery_row limit 1")
+        await conn.execute("update duly.delivery_row set state = 'delivered' where id = $1", settled)
+        await rescue(database, other)
+        claimed = await conn.fetch(query("ask_claim"), ["main"], 50, other.node_id)
+        assert [row["id"] != settled for row in claimed] == [True]
