@@ -17,10 +17,11 @@ from daemon.store.sql import query
 _CONNECTIONS = 4
 _PAUSE_SECONDS = 0.1
 # Postgres went away under us.
-_GONE = (
+GONE = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server ended the connection just as we began to speak
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
 )
@@ -90,7 +91,7 @@ class Producer:
                             conn = await asyncpg.connect(self._dsn(), timeout=5, command_timeout=20)
                         await (self._enqueue if step == "enqueue" else self._cancel)(conn, planned)
                         break
-                    except _GONE:
+                    except GONE:
                         if conn is not None:
                             conn.terminate()
                         conn = None
@@ -100,7 +101,7 @@ class Producer:
                 self._due.task_done()
         finally:
             if conn is not None:
-                with contextlib.suppress(*_GONE):
+                with contextlib.suppress(*GONE):
                     await conn.close(timeout=1)
 
     async def _enqueue(self, conn: Connection, planned: Planned) -> None:

@@ -16,7 +16,7 @@ import asyncpg
 from daemon.chaos import messages, schedule
 from daemon.chaos.cluster import DAEMONS, Cluster
 from daemon.chaos.evidence import Outcome, gather
-from daemon.chaos.producer import Producer
+from daemon.chaos.producer import GONE, Producer
 from daemon.chaos.schedule import WEATHER, Action, Event
 from daemon.chaos.settings import Tuning
 from daemon.store.sql import query
@@ -119,7 +119,7 @@ class Run:
                 self._note(event, event.detail)
                 await cluster.restart_database(event.detail)
             case Action.CUT_DATABASE:
-                with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                with contextlib.suppress(*GONE):
                     self._note(event, f"{node.name}: {await cluster.cut_database(event.daemon or 0)}")
             case Action.SWALLOW_ANSWERS:
                 self._note(event, f"to {node.name} for {event.seconds * 1000:.0f} ms")
