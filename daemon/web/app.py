@@ -17,6 +17,7 @@ from daemon.web.dashboard import Dashboard
 from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
 from daemon.web.problems import problems
+from daemon.web.request_ids import add_request_id, request_ids
 
 log = structlog.get_logger(__name__)
 
@@ -72,9 +73,11 @@ class Web:
 
     def _app(self) -> web.Application:
         app = web.Application(
-            middlewares=[problems, self._dashboard.guard], client_max_size=self._config.max_body_bytes
+            middlewares=[request_ids, problems, self._dashboard.guard],
+            client_max_size=self._config.max_body_bytes,
         )
         app.on_response_prepare.append(add_headers)
+        app.on_response_prepare.append(add_request_id)
         app.add_routes(self._health.routes())
         app.add_routes(self.hooks.routes())
         app.add_routes(self._api.routes())

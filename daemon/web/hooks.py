@@ -92,6 +92,10 @@ class Hooks:
     async def _write(self, account: str, callback: Callback) -> None:
         match callback:
             case StatusUpdate():
+                delivery = str(callback.delivery_id)
+                log.debug(
+                    "status callback", account=account, delivery=delivery, status=callback.provider_status
+                )
                 await self._inbox.status(account, callback)
             case InboundMessage():
                 await self._inbox.inbound(account, callback)

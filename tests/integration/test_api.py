@@ -97,3 +97,25 @@ async def test_nonsense_is_refused_with_a_problem(
         ) as response,
     ):
         assert (response.status, response.content_type) == (status, "application/problem+json")
+
+
+async def test_every_answer_names_its_request_and_takes_over_a_proxys_name(daemon: DaemonProcess) -> None:
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{daemon.url}/healthz") as response:
+            assert len(response.headers["X-Request-Id"]) == 16
+        async with session.get(
+            f"{daemon.url}/healthz", headers={"X-Request-Id": "proxy-12345678"}
+        ) as response:
+            assert response.headers["X-Request-Id"] == "proxy-12345678"
+        async with session.get(f"{daemon.url}/healthz", headers={"X-Request-Id": "a b"}) as response:
+            assert response.headers["X-Request-Id"] != "a b"
+
+
+async def test_a_refused_callback_is_logged_with_its_request(daemon: DaemonProcess) -> None:
+    async with (
+        aiohttp.ClientSession(headers={"X-Request-Id": "from-twilio-1"}) as session,
+        session.post(f"{daemon.url}/hooks/twilio/main/status", data={"MessageStatus": "sent"}) as response,
+    ):
+        assert response.status == 403
+    line = next(line for line in daemon.log.splitlines() if "callback refused" in line)
+    assert '"request":"from-twilio-1"' in line
