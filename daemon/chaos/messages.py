@@ -10,6 +10,7 @@ WORKSPACES = {"harbour": 0.6, "mill": 0.25, "tower": 0.1, "inn": 0.05}
 SECOND_ACCOUNT = "inn"
 
 _PRIORITIES = (1, 2, 2, 2, 3)
+_BURSTS = 0.5
 _LATER, _EQUAL, _KEYED, _CANCELED, _EXPIRING = 0.3, 0.04, 0.2, 0.04, 0.02
 # Last four digits from here on mean nothing to the stand-in.
 _FIRST_ORDINARY = 1000
@@ -35,7 +36,7 @@ class Planned:
 def plan(*, seed: int, messages: int, seconds: float) -> list[Planned]:
     """The messages of a run in the order in which they are queued. The same seed plans the same."""
     rng = random.Random(f"messages {seed}")
-    moments = sorted(rng.uniform(0, seconds) for _ in range(messages))
+    moments = sorted(_moments(rng, messages, seconds))
     planned: list[Planned] = []
     for number, at in enumerate(moments):
         fresh = _message(rng, number, at)
@@ -45,6 +46,14 @@ def plan(*, seed: int, messages: int, seconds: float) -> list[Planned]:
             fresh = replace(fresh, workspace=twin.workspace, to=twin.to, body=twin.body)
         planned.append(fresh)
     return planned
+
+
+def _moments(rng: random.Random, messages: int, seconds: float) -> list[float]:
+    """Half of them evenly, half in bursts, as when a reminder goes to a whole ward."""
+    bursts = [rng.uniform(0, seconds) for _ in range(max(1, messages // 50))]
+    return [
+        rng.choice(bursts) if rng.random() < _BURSTS else rng.uniform(0, seconds) for _ in range(messages)
+    ]
 
 
 def _message(rng: random.Random, number: int, at: float) -> Planned:

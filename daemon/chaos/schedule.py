@@ -10,18 +10,22 @@ from operator import attrgetter
 
 Faults = Mapping[str, float]
 
+# Without these a kill rarely meets a call that was taken and not answered yet.
+_LATE: Faults = {"late_taken": 0.2}
+
 # What the stand-in does to calls and callbacks, by name; the keys are daemon.sandbox.faults.Faults'.
 # Nothing here may put more between a call and its place in the list, or its callback, than PATIENCE_SECONDS.
 WEATHER: Mapping[str, Faults] = {
     "fair": {},
-    "slow answers": {"latency_ms": 400, "jitter_ms": 400},
+    "slow answers": {"latency_ms": 400, "jitter_ms": 400, **_LATE},
     "answers slower than the time-out": {"latency_ms": 1500, "jitter_ms": 800},
-    "cut connections": {"cut_taken": 0.12, "cut_not_taken": 0.12},
-    "errors 500, some of them taken": {"error_taken": 0.12, "error_not_taken": 0.12},
-    "refusals 429 and 503": {"too_many_requests": 0.2, "unavailable": 0.12},
-    "no answer although taken": {"hang_taken": 0.12},
-    "late answers although taken": {"late_taken": 0.3},
+    "cut connections": {"cut_taken": 0.12, "cut_not_taken": 0.12, **_LATE},
+    "errors 500, some of them taken": {"error_taken": 0.12, "error_not_taken": 0.12, **_LATE},
+    "refusals 429 and 503": {"too_many_requests": 0.2, "unavailable": 0.12, **_LATE},
+    "no answer although taken": {"hang_taken": 0.12, **_LATE},
+    "late answers although taken": {"late_taken": 0.6},
     "callbacks repeated, reordered and dropped": {
+        **_LATE,
         "callback_repeat": 0.3,
         "callback_reorder": 0.3,
         "callback_drop": 0.3,
@@ -30,6 +34,7 @@ WEATHER: Mapping[str, Faults] = {
         "cut_taken": 0.2,
         "cut_not_taken": 0.1,
         "callback_drop": 1.0,
+        **_LATE,
     },
     "everything at once": {
         "latency_ms": 100,
@@ -41,7 +46,7 @@ WEATHER: Mapping[str, Faults] = {
         "error_taken": 0.05,
         "cut_taken": 0.05,
         "hang_taken": 0.03,
-        "late_taken": 0.05,
+        "late_taken": 0.1,
         "callback_repeat": 0.2,
         "callback_reorder": 0.2,
         "callback_drop": 0.2,
