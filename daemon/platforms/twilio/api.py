@@ -114,7 +114,8 @@ class Twilio:
         """One POST. What is known afterwards is in the outcome."""
         assert self._session is not None, "open() comes first"
         body = encode(self.form(rendered))
-        _may_begin.set(rendered.may_begin)
+        call = _Call(rendered.may_begin)
+        _call.set(call)
         try:
             async with (
                 asyncio.timeout(self._account.timeout_seconds),
@@ -130,6 +131,8 @@ class Twilio:
         except aiohttp.ClientConnectorError as error:
             return Rejected(Reason.CONNECTION_FAILED, detail=_words(error), reached=False)
         except TimeoutError:
+            if not call.begun:
+                return Rejected(Reason.CONNECTION_FAILED, detail="no connection in time", reached=False)
             return Unknown(Reason.TIMED_OUT, detail=f"no answer within {self._account.timeout_seconds:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Unknown(Reason.CONNECTION_LOST, detail=_words(error))
@@ -179,14 +182,17 @@ class Twilio:
         listed = await self._ask(lambda client: client.messages.list_async(**query))
         if isinstance(listed, CannotTell):
             return listed
-        recent = [m for m in listed if m.date_created is not None and m.date_created.astimezone(UTC) >= since]
+        recent = [m for m in listed if m.date_created is None or m.date_created.astimezone(UTC) >= since]
         if len(listed) >= _MOST_LISTED and len(recent) == len(listed):
             return CannotTell(f"more than {_MOST_LISTED} messages to this number since then")
-        return [
-            Accepted(str(m.sid), 200)
+        ours = [
+            m
             for m in recent
             if m.direction in ("outbound-api", "outbound-reply") and (m.body or "") == rendered.body
         ]
+        if any(m.date_created is None or not m.sid for m in ours):
+            return CannotTell("a message that may be this one has no date or no sid")
+        return [Accepted(str(m.sid), 200) for m in ours]
 
     async def check(self) -> str | None:
         """Asks for the account itself."""
@@ -214,9 +220,17 @@ class Twilio:
             return CannotTell(f"Twilio answered {error.status}, code {error.code}")
         except (TwilioException, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return CannotTell(_words(error))
+        except (AttributeError, TypeError, LookupError) as error:  # the library met JSON of another shape
+            return CannotTell(f"Twilio's answer makes no sense: {_words(error)}")
 
 
-_may_begin: ContextVar[Callable[[], bool]] = ContextVar("may_begin")
+@dataclass(slots=True)
+class _Call:
+    may_begin: Callable[[], bool]
+    begun: bool = False  # whether a byte of it may have left
+
+
+_call: ContextVar[_Call] = ContextVar("call")
 
 
 class _LeaseRanOut(aiohttp.ClientError):
@@ -232,10 +246,12 @@ class _FencedRequest(aiohttp.ClientRequest):
     async def write_bytes(
         self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
     ) -> None:
-        if not _may_begin.get()():
+        call = _call.get()
+        if not call.may_begin():
             assert conn.protocol is not None
             conn.protocol.set_exception(_LeaseRanOut())
             return
+        call.begun = True
         await super().write_bytes(writer, conn, content_length)
 
 
@@ -246,11 +262,15 @@ class _RedirectedHttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]
         super().__init__(pool_connections=True, timeout=timeout_seconds)
         self._base = urlsplit(base_url)
 
-    async def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+    async def request(
+        self, method: str, url: str, *args: Any, auth: Any = None, headers: Any = None, **kwargs: Any
+    ) -> Any:
+        if auth is not None:  # the way twilio hands it on is deprecated in aiohttp
+            headers = {**(headers or {}), "Authorization": aiohttp.encode_basic_auth(*auth)}
         asked = urlsplit(url)
         path = self._base.path.rstrip("/") + asked.path
         there = urlunsplit((self._base.scheme, self._base.netloc, path, asked.query, ""))
-        return await super().request(method, there, *args, **kwargs)
+        return await super().request(method, there, *args, headers=headers, **kwargs)
 
 
 def encode(fields: list[tuple[str, str]]) -> bytes:
