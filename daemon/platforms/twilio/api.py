@@ -132,6 +132,7 @@ class Twilio:
             return Rejected(Reason.CONNECTION_FAILED, detail=_words(error), reached=False)
         except TimeoutError:
             if not call.begun:
+                call.may_begin = lambda: False  # nor will it
                 return Rejected(Reason.CONNECTION_FAILED, detail="no connection in time", reached=False)
             return Unknown(Reason.TIMED_OUT, detail=f"no answer within {self._account.timeout_seconds:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
