@@ -1,5 +1,6 @@
 -- Takes uncertain deliveries whose time to be asked about has come, for this daemon alone for a minute,
 -- or until it dies (ask_free.sql). $1 accounts, $2 how many at most, $3 node.
+-- Of the metadata only what sending needs: Postgres holds JSON (deep, huge numbers) that our parser refuses.
 with due as (
   select id, workspace_id from duly.delivery_row
   where state = 'uncertain' and ask_at <= now() and account = any ($1::text[])
@@ -16,7 +17,9 @@ with due as (
 )
 select c.id, c.workspace_id, w.name as workspace, c.lease_token, c.account, c.channel::text as channel, c.priority,
        c."to", c.attempts, c.forgiven, c.segments, c.asks, c.reason, c.sending_at, c.uncertain_seconds, m.body,
-       m.category, m.metadata::text as metadata,
+       m.category,
+       case when m.metadata ? 'media_urls' then jsonb_build_object('media_urls', m.metadata -> 'media_urls')::text
+            else '{}' end as metadata,
        (select count(*)::int from duly.resolution v
         where v.delivery_id = c.id and v.lease_token = c.lease_token and v.workspace_id = c.workspace_id
           and v.answer = 'cannot_tell') as in_vain

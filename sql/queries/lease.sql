@@ -1,5 +1,6 @@
 -- Leases due deliveries, at most so many of each lane asked for, oldest first; what has expired is ended
 -- instead. $1 workspaces, $2 channels, $3 priorities, $4 how many of each; $5 lease token, $6 node.
+-- Of the metadata only what sending needs: Postgres holds JSON (deep, huge numbers) that our parser refuses.
 with asked as (
   select * from unnest($1::int[], $2::text[], $3::smallint[], $4::int[])
     as a (workspace_id, channel, priority, how_many)
@@ -26,6 +27,8 @@ with asked as (
 )
 select l.id, l.workspace_id, l.channel::text as channel, l.priority, l."to", l.attempts, l.forgiven,
        extract(epoch from l.expires_at - now())::float8 as expires_in_seconds,
-       l.segments, l.state = 'leased' as leased, m.body, m.category, m.metadata::text as metadata
+       l.segments, l.state = 'leased' as leased, m.body, m.category,
+       case when m.metadata ? 'media_urls' then jsonb_build_object('media_urls', m.metadata -> 'media_urls')::text
+            else '{}' end as metadata
 from leased l
 join duly.message m on m.id = l.message_id and m.workspace_id = l.workspace_id
