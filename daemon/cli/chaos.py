@@ -93,22 +93,24 @@ def _directory(logs: Path | None) -> Path:
 
 
 async def _run(wanted: ChaosSettings, *, quiet: bool) -> Outcome:
-    """A run that SIGTERM and SIGHUP end as Ctrl-C does: in order."""
+    """A run that a signal ends in order. A second one changes nothing: it must not cut the tidying up short."""
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
-    asked: list[int] = []
+    asked = asyncio.Event()
 
-    def end(number: int) -> None:
-        asked.append(number)
-        task.cancel()
+    def end() -> None:
+        if not asked.is_set():
+            asked.set()
+            task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, end, number)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            loop.add_signal_handler(number, end)
     try:
         return await Run(wanted, (lambda _: None) if quiet else _tell).run()
     except asyncio.CancelledError:
-        if asked:
+        if asked.is_set():
             raise KeyboardInterrupt from None
         raise
 

@@ -84,6 +84,8 @@ def test_an_interruption_leaves_no_process_behind(tmp_path: Path, number: signal
         assert "chaos-" in line
         assert len(processes_of(mark)) >= 4
         process.send_signal(number)
+        time.sleep(0.2)
+        process.send_signal(number)  # somebody is impatient
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
