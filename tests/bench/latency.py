@@ -93,7 +93,8 @@ async def _due(conn: Connection, arrivals: Arrivals, rng: random.Random) -> floa
         rng.uniform(0.3, 0.8),
     )
     assert row is not None
-    return (await arrivals.of(str(row["id"])) - row["due"]) * 1000
+    late: float = await arrivals.of(str(row["id"])) - row["due"]
+    return late * 1000
 
 
 def _result(milliseconds: Sequence[float], goal: float | None, unit: str) -> Result:
