@@ -55,6 +55,7 @@ class Hooks:
         return [
             web.post("/hooks/{platform}/{account}/status", self.status),
             web.post("/hooks/{platform}/{account}/inbound", self.inbound),
+            web.route("*", "/hooks/{platform}/{account}/{kind:status|inbound}", self.no_such_method),
         ]
 
     async def status(self, request: web.Request) -> web.StreamResponse:
@@ -65,22 +66,28 @@ class Hooks:
         """An empty TwiML answer once the message is committed: no automatic reply."""
         return await self._take(request, "inbound", web.Response(text="<Response/>", content_type="text/xml"))
 
+    async def no_such_method(self, _request: web.Request) -> web.StreamResponse:
+        """405: only POST means anything here."""
+        return self._refuse("", 405, "a callback is a POST", headers={"Allow": "POST"})
+
     async def _take(self, request: web.Request, kind: str, answer: web.Response) -> web.StreamResponse:
         account = self.accounts.get(request.match_info["account"])
         if account is None or account.kind != request.match_info["platform"]:
-            return problem(404, "there is no such account here")
+            return self._refuse("", 404, "there is no such account here")
         try:
             async with asyncio.timeout(_BODY_SECONDS):
                 asked = self._as_callback(request, await request.read())
         except TimeoutError:
-            return problem(408, "the body did not come in time")
+            return self._refuse(account.name, 408, "the body did not come in time")
+        except web.HTTPRequestEntityTooLarge:
+            return self._refuse(account.name, 413, "the body is larger than web.max_body_bytes")
         try:
             parse = account.platform.parse_status if kind == "status" else account.platform.parse_inbound
             found = parse(asked)
         except BadSignature as error:
-            return self._refuse(account, 403, str(error))
+            return self._refuse(account.name, 403, str(error))
         except MalformedCallback as error:
-            return self._refuse(account, 400, str(error))
+            return self._refuse(account.name, 400, str(error))
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):
                 for callback in found:
@@ -118,7 +125,10 @@ class Hooks:
             return [self.public_url + path]
         return [f"{scheme}://{request.host}{path}" for scheme in ("https", "http")]
 
-    def _refuse(self, account: HookAccount, status: int, why: str) -> web.Response:
-        metrics.REFUSED_CALLBACKS.labels(account.name, str(status)).inc()
-        log.warning("callback refused", account=account.name, status=status, why=why)
-        return problem(status, why)
+    def _refuse(
+        self, account: str, status: int, why: str, *, headers: dict[str, str] | None = None
+    ) -> web.Response:
+        """`account`: empty where there is none, so that strangers make no new labels."""
+        metrics.REFUSED_CALLBACKS.labels(account, str(status)).inc()
+        log.warning("callback refused", account=account, status=status, why=why)
+        return problem(status, why, headers=headers)
