@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
+from operator import itemgetter
 from uuid import UUID
 
 import structlog
 
 from daemon import clock
-from daemon.model import Delivery, Outcome, Reason, Rejected, Rendered, Unknown
+from daemon.model import Delivery, Outcome, Priority, Reason, Rejected, Rendered, Unknown
 from daemon.queue.breaker import Breaker, BreakerState
 from daemon.queue.limiter import RateLimit
 from daemon.queue.limits import LimitBook
@@ -41,6 +42,7 @@ _PROBES_WANTED = 3
 
 # A line without a rate keeps so many marked deliveries ahead of its workers, so that none waits for a mark.
 _MOST_AHEAD = 50
+_SAME_SECONDS = 1e-5
 
 
 class Line:
@@ -82,6 +84,7 @@ class Line:
         self._ready = ReadyQueue()
         self._parked: list[tuple[float, int, Delivery]] = []
         self._parked_of: dict[int, int] = {}
+        self._parked_urgent = 0
         self._order = count()
         self._marked: asyncio.Queue[Rendered] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
@@ -96,8 +99,9 @@ class Line:
     def room(self, *, urgent: bool = False) -> int:
         """How many more deliveries this line wants in memory: about two seconds' worth in all.
 
-        It asks for a quarter of that at least, so that leases stay worth their while; what is urgent has
-        that quarter to itself and never waits for it.
+        It asks for a quarter of that at least, so that leases stay worth their while. What is urgent does not
+        wait for that: it has as much again to itself. It may not take more of what others leave free, or they
+        would never have room while it flows.
         """
         if self._closing:
             return 0
@@ -108,9 +112,11 @@ class Line:
                 return max(0, _PROBES_WANTED - self.waiting)
         rate = self._limit().rate.per_second
         wanted = self.buffer if rate is None else min(self.buffer, max(10, int(rate * 2)))
-        free, quarter = wanted - self.waiting, wanted // 4
+        quarter = max(1, wanted // 4)
+        waiting_urgent = self._ready.of_priority(Priority.HIGH) + self._parked_urgent
         if urgent:
-            return max(0, free + quarter)
+            return max(0, quarter - waiting_urgent)
+        free = wanted - (self.waiting - min(waiting_urgent, quarter))
         return free if free >= quarter else 0
 
     def holds(self) -> set[UUID]:
@@ -187,6 +193,7 @@ class Line:
         left = self._ready.clear() + [entry[2] for entry in self._parked]
         self._parked.clear()
         self._parked_of.clear()
+        self._parked_urgent = 0
         return left
 
     def _take(self) -> tuple[list[Rendered], float | None]:
@@ -226,11 +233,19 @@ class Line:
     def _park(self, delivery: Delivery, until: float) -> None:
         heapq.heappush(self._parked, (until, next(self._order), delivery))
         self._parked_of[delivery.workspace_id] = self._parked_of.get(delivery.workspace_id, 0) + 1
+        self._parked_urgent += delivery.priority == Priority.HIGH
 
     def _unpark(self, now: float) -> None:
-        while self._parked and self._parked[0][0] <= now:
-            delivery = heapq.heappop(self._parked)[2]
+        """Puts back whose time has come, in the order in which they were parked.
+
+        Those that wait for one limit have the same time but for rounding, which must not change their order.
+        """
+        due = []
+        while self._parked and self._parked[0][0] <= now + _SAME_SECONDS:
+            due.append(heapq.heappop(self._parked))
+        for _, _, delivery in sorted(due, key=itemgetter(1)):
             self._parked_of[delivery.workspace_id] -= 1
+            self._parked_urgent -= delivery.priority == Priority.HIGH
             self._ready.put_back(delivery)
 
     async def _mark(self, batch: list[Rendered]) -> None:

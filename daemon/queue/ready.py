@@ -44,6 +44,10 @@ class ReadyQueue:
         """How many deliveries of a workspace are here."""
         return self._waiting.get(workspace_id, 0)
 
+    def of_priority(self, priority: int) -> int:
+        """How many deliveries of a priority are here."""
+        return len(self._heaps[priority])
+
     def push(self, delivery: Delivery) -> None:
         """Adds one."""
         lane = delivery.lane

@@ -23,7 +23,7 @@ with asked as (
   where r.id = picked.id and r.workspace_id = picked.workspace_id
     and exists (select from duly.node n where n.id = $6 and n.alive_until > now())
   returning r.id, r.workspace_id, r.message_id, r.channel, r.priority, r."to", r.expires_at, r.attempts, r.forgiven,
-            r.segments, r.state
+            r.segments, r.state, r.due_at
 )
 select l.id, l.workspace_id, l.channel::text as channel, l.priority, l."to", l.attempts, l.forgiven,
        extract(epoch from l.expires_at - now())::float8 as expires_in_seconds,
@@ -32,3 +32,4 @@ select l.id, l.workspace_id, l.channel::text as channel, l.priority, l."to", l.a
             else '{}' end as metadata
 from leased l
 join duly.message m on m.id = l.message_id and m.workspace_id = l.workspace_id
+order by l.due_at, l.id
