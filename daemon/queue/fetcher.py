@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 
 import asyncpg
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 # What another daemon's transaction holds locked looks due and cannot be had: ask again after this.
 _LOCKED_PAUSE_SECONDS = 0.1
 _SHORTEST_WAIT_SECONDS = 0.002
+# However many notifications come, their lanes are asked for no more often than this.
+_CHECK_SECONDS = 0.2
 
 
 class Fetcher:
@@ -61,6 +64,8 @@ class Fetcher:
         self._monotonic = monotonic
         self._board = LaneBoard()
         self._next_look = 0.0
+        self._to_check: set[Lane] = set()  # lanes of which a notification may have said too late a time
+        self._check_at = math.inf
         self._unsure: list[int] = []  # tokens of leases whose answer was lost
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -112,6 +117,10 @@ class Fetcher:
         now = self._monotonic()
         if now >= self._next_look:
             await self._look()
+            now = self._monotonic()
+        if now >= self._check_at:
+            lanes, self._to_check, self._check_at = list(self._to_check), set(), math.inf
+            await self._look_at(lanes)
             now = self._monotonic()
         asks = self._decide(now)
         return await self._lease(asks) if asks else 0
@@ -224,7 +233,7 @@ class Fetcher:
     async def _sleep(self) -> None:
         """Until news, the next due time, or a limit that lets something pass again."""
         now = self._monotonic()
-        until = min(self._board.next_due(now) or self._next_look, self._next_look)
+        until = min(self._board.next_due(now) or self._next_look, self._next_look, self._check_at)
         for workspace_id in {lane.workspace_id for lane in self._board.due(now)}:
             name = self._workspace_name(workspace_id)
             if name is not None:
@@ -263,7 +272,12 @@ class Fetcher:
         try:
             workspace_id, channel, priority, due_in_ms = str(payload).split(" ")
             lane = Lane(int(workspace_id), Channel(channel), int(priority))
-            self._board.hint(lane, self._monotonic() + int(due_in_ms) / 1000)
+            now = self._monotonic()
+            self._board.hint(lane, now + int(due_in_ms) / 1000)
+            if due_in_ms != "0":
+                # Counted from its transaction's begin, which may be long ago: ask for the time itself.
+                self._to_check.add(lane)
+                self._check_at = min(self._check_at, now + _CHECK_SECONDS)
         except ValueError:
             log.warning("a notification makes no sense", payload=str(payload)[:100])
             self._next_look = 0.0
