@@ -104,7 +104,7 @@ async def test_a_lease_is_renewed_while_a_call_takes_longer_than_it(stage: Stage
 async def test_what_a_daemon_holds_and_has_forgotten_is_given_up_and_delivered_all_the_same(
     stage: Stage,
 ) -> None:
-    async with stage.daemon("a") as daemon:
+    async with stage.daemon("a", patience=1) as daemon:
         leased, sending, fresh = [
             await stage.enqueue(NUMBER.format(4000 + i), due_at=await tomorrow(stage)) for i in range(3)
         ]
