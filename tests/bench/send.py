@@ -17,7 +17,7 @@ import orjson
 from yarl import URL
 
 from daemon.model import Rendered
-from daemon.platforms.twilio.api import encode
+from daemon.platforms.twilio.wire import encode
 from daemon.queue import fetcher
 from daemon.queue.line import Line
 from daemon.runtime import Runtime

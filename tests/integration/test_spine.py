@@ -30,9 +30,8 @@ async def test_an_enqueued_message_is_delivered_once(
         )
 
         async def delivered() -> bool:
-            return (
-                await conn.fetchval("select state from duly.delivery where id = $1", delivery) == "delivered"
-            )
+            state: str = await conn.fetchval("select state from duly.delivery where id = $1", delivery)
+            return state == "delivered"
 
         await until(delivered)
         assert sandbox.ledger.stats()["accepted"] == 1

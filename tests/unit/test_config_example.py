@@ -44,7 +44,7 @@ def tables() -> list[tuple[str, type[BaseModel]]]:
         for name, field in Config.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
     ]
-    named = [("retry", RetryRule), ("workspaces", WorkspaceConfig)]
+    named: list[tuple[str, type[BaseModel]]] = [("retry", RetryRule), ("workspaces", WorkspaceConfig)]
     return [*sections, *(("platforms", m) for m in PLATFORM_KINDS.values()), *named]
 
 

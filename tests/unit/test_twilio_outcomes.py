@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.model import Accepted, Outcome, Reason, ReasonCategory, Rejected, Unknown
-from daemon.platforms.twilio.api import _outcome
+from daemon.platforms.twilio.answers import outcome_of
 from daemon.platforms.twilio.errors import REASONS, UNLISTED, reason_for
 
 SID = "SM" + "0" * 32
@@ -109,7 +109,7 @@ TABLE: list[tuple[int, dict[str, str], bytes, Outcome]] = [
 def test_an_answer_means_what_the_table_says(
     status: int, headers: dict[str, str], body: bytes, expected: Outcome
 ) -> None:
-    assert _outcome(status, headers, body) == expected
+    assert outcome_of(status, headers, body) == expected
 
 
 json_values: st.SearchStrategy[Any] = st.recursive(
@@ -127,7 +127,7 @@ bodies = st.one_of(
 @given(st.integers(200, 599), st.dictionaries(st.just("Retry-After"), st.text(max_size=12)), bodies)
 def test_no_answer_makes_it_stumble(status: int, headers: dict[str, str], body: bytes) -> None:
     """And whatever it makes of one can be written to the database."""
-    found = _outcome(status, headers, body)
+    found = outcome_of(status, headers, body)
     match found:
         case Accepted(provider_id=sid):
             assert 200 <= status < 300

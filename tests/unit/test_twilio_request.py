@@ -19,7 +19,7 @@ from twilio.rest import Client
 
 from daemon.model import Channel, Delivery, Problem, Rendered
 from daemon.platforms.twilio import Twilio, TwilioAccount
-from daemon.platforms.twilio.api import encode
+from daemon.platforms.twilio.wire import encode
 from tests.support import ACCOUNT_SID, AUTH_TOKEN, SENDER
 
 SERVICE = "MG" + "a" * 32

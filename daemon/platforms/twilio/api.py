@@ -8,21 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import math
-from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
-import orjson
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.connector import Connection
 from aiolimiter import AsyncLimiter
 from twilio.base.exceptions import TwilioException, TwilioRestException
-from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.rest import Client
 from yarl import URL
 
@@ -39,7 +31,15 @@ from daemon.model import (
 )
 from daemon.platforms.base import LEASE_RAN_OUT, CallbackRequest, CannotTell, Found
 from daemon.platforms.twilio import callbacks
-from daemon.platforms.twilio.errors import reason_for
+from daemon.platforms.twilio.answers import outcome_of
+from daemon.platforms.twilio.wire import (
+    Call,
+    FencedRequest,
+    LeaseRanOut,
+    RedirectedHttpClient,
+    encode,
+    present_call,
+)
 
 API_URL = "https://api.twilio.com"
 LONGEST_BODY = 1600  # error 21617
@@ -49,7 +49,6 @@ LONGEST_VALIDITY_SECONDS = 36_000
 # The slow calls must never eat into the rate that sending needs.
 _LOOKUPS_PER_SECOND = 10
 _MOST_LISTED = 200
-_NO_QUERY = URL("/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +92,14 @@ class Twilio:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(10.0, self._account.timeout_seconds)),
-            request_class=_FencedRequest,
+            request_class=FencedRequest,
             skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept", "Content-Type"),
             auto_decompress=False,
         )
         self._client = Client(
             self._account.account_sid,
             self._account.auth_token,
-            http_client=_RedirectedHttpClient(self._account.base_url, self._account.timeout_seconds),
+            http_client=RedirectedHttpClient(self._account.base_url, self._account.timeout_seconds),
         )
 
     async def close(self) -> None:
@@ -114,8 +113,8 @@ class Twilio:
         """One POST. What is known afterwards is in the outcome."""
         assert self._session is not None, "open() comes first"
         body = encode(self.form(rendered))
-        call = _Call(rendered.may_begin)
-        _call.set(call)
+        call = Call(rendered.may_begin)
+        present_call.set(call)
         try:
             async with (
                 asyncio.timeout(self._account.timeout_seconds),
@@ -123,8 +122,8 @@ class Twilio:
                     self._url, data=body, headers=self._headers, allow_redirects=False
                 ) as response,
             ):
-                return _outcome(response.status, response.headers, await response.read())
-        except _LeaseRanOut:
+                return outcome_of(response.status, response.headers, await response.read())
+        except LeaseRanOut:
             return LEASE_RAN_OUT
         except aiohttp.ConnectionTimeoutError:
             return Rejected(Reason.CONNECTION_FAILED, detail="no connection in time", reached=False)
@@ -223,107 +222,6 @@ class Twilio:
             return CannotTell(_words(error))
         except (AttributeError, TypeError, LookupError) as error:  # the library met JSON of another shape
             return CannotTell(f"Twilio's answer makes no sense: {_words(error)}")
-
-
-@dataclass(slots=True)
-class _Call:
-    may_begin: Callable[[], bool]
-    begun: bool = False  # whether a byte of it may have left
-
-
-_call: ContextVar[_Call] = ContextVar("call")
-
-
-class _LeaseRanOut(aiohttp.ClientError):
-    pass
-
-
-class _FencedRequest(aiohttp.ClientRequest):
-    """A request that asks `may_begin` once the connection is there and nothing has been written yet.
-
-    aiohttp keeps the headers back until it writes the body, so this is the last moment it offers.
-    """
-
-    async def write_bytes(
-        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
-    ) -> None:
-        call = _call.get()
-        if not call.may_begin():
-            assert conn.protocol is not None
-            conn.protocol.set_exception(_LeaseRanOut())
-            return
-        call.begun = True
-        await super().write_bytes(writer, conn, content_length)
-
-
-class _RedirectedHttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]
-    """twilio's client, pointed at `base_url`."""
-
-    def __init__(self, base_url: str, timeout_seconds: float) -> None:
-        super().__init__(pool_connections=True, timeout=timeout_seconds)
-        self._base = urlsplit(base_url)
-
-    async def request(
-        self, method: str, url: str, *args: Any, auth: Any = None, headers: Any = None, **kwargs: Any
-    ) -> Any:
-        if auth is not None:  # the way twilio hands it on is deprecated in aiohttp
-            headers = {**(headers or {}), "Authorization": aiohttp.encode_basic_auth(*auth)}
-        asked = urlsplit(url)
-        path = self._base.path.rstrip("/") + asked.path
-        there = urlunsplit((self._base.scheme, self._base.netloc, path, asked.query, ""))
-        return await super().request(method, there, *args, headers=headers, **kwargs)
-
-
-def encode(fields: list[tuple[str, str]]) -> bytes:
-    """Fields as application/x-www-form-urlencoded. yarl's quoting is C, four times as fast as urllib's."""
-    return _NO_QUERY.with_query(fields).raw_query_string.encode()
-
-
-def _outcome(status: int, headers: Any, body: bytes) -> Outcome:
-    answer = _json(body)
-    if 200 <= status < 300:
-        sid = answer.get("sid")
-        if isinstance(sid, str) and len(sid) <= 100 and sid.isascii() and sid.isprintable() and sid:
-            return Accepted(sid, status)
-        return Unknown(Reason.PROVIDER_ERROR, "an answer without a sid", status)
-    code = answer.get("code")
-    code = code if type(code) is int else None
-    detail = str(answer.get("message") or "")[:300].replace("\0", "")
-    if status == 429 or code == 20429:
-        return Rejected(
-            Reason.RATE_LIMITED, _text(code), detail, _seconds(headers.get("Retry-After")), status
-        )
-    if code == 20503:
-        asked = _seconds(headers.get("Retry-After"))
-        return Rejected(Reason.PROVIDER_UNAVAILABLE, _text(code), detail, asked, status)
-    if status >= 500 or code == 20500:
-        return Unknown(Reason.PROVIDER_ERROR, detail or f"HTTP {status}", status)
-    if status in (401, 403) and code is None:
-        return Rejected(Reason.BAD_CREDENTIALS, None, detail, http_status=status)
-    if status < 400:
-        return Rejected(Reason.BAD_REQUEST, None, f"HTTP {status}: is base_url right?", http_status=status)
-    return Rejected(reason_for(code), _text(code), detail, http_status=status)
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _text(code: int | None) -> str | None:
-    return None if code is None else str(code)
-
-
-def _seconds(header: str | None) -> float | None:
-    """A Retry-After in seconds; its other form, a date, is rare and treated as absent."""
-    try:
-        seconds = float(header) if header is not None else math.nan
-    except ValueError:
-        return None
-    return min(max(seconds, 0.0), 86_400.0) if math.isfinite(seconds) else None
 
 
 def _words(error: BaseException) -> str:
