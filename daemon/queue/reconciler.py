@@ -129,6 +129,7 @@ class Reconciler:
         self._database = database
         self._membership = membership
         self._accounts = accounts
+        self._unanswered = False  # an outage kept an answer, or even the claim's own, from us
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -154,6 +155,9 @@ class Reconciler:
     async def once(self) -> int:
         """Takes what is due and asks. Returns how many it took. Raises `DatabaseDown`."""
         accounts = self._accounts()
+        if self._unanswered:
+            await self._database.execute(query("ask_free"), self._membership.node_id)
+        self._unanswered = True
         rows = await self._database.fetch(
             query("ask_claim"), list(accounts), _BATCH, self._membership.node_id
         )
@@ -163,6 +167,7 @@ class Reconciler:
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, DatabaseDown):
                 raise result
+        self._unanswered = any(isinstance(result, DatabaseDown) for result in results)
         return len(rows)
 
     async def _ask(self, asking: Asking, row: asyncpg.Record) -> None:

@@ -71,7 +71,7 @@ class Rescuer:
         while len(await self._database.fetch(query("expire"), _BATCH)) >= _BATCH:
             pass
         await self._disown()
-        await self._database.execute(query("ask_free"))
+        await self._database.execute(query("ask_free"), None)
         await self._database.execute(query("ask_decidable"))
         await self._database.execute(query("node_forget"))
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+import asyncpg
+
 from daemon.content.rendering import Renderer
-from daemon.model import State
-from daemon.platforms.base import CannotTell
+from daemon.model import Rendered, State
+from daemon.platforms.base import CannotTell, Found
 from daemon.queue.membership import Membership
-from daemon.queue.reconciler import Asking, Verdict, judge
+from daemon.queue.reconciler import Asking, Reconciler, Verdict, judge
 from daemon.queue.rescuer import Rescuer
-from daemon.store.database import Connection, Database
+from daemon.store.database import Connection, Database, DatabaseDown
 from daemon.store.sql import query
 from tests.chaos.test_fencing import Remembering, enqueue, member
+
+
+class Answering(Remembering):
+    """A platform that has no such message."""
+
+    async def find(self, rendered: Rendered, since: datetime) -> Found:
+        return []
 
 
 async def uncertain(conn: Connection) -> None:
@@ -98,3 +109,27 @@ async def test_what_a_person_was_to_decide_is_asked_about_again_once_its_equal_i
         await rescue(database, other)
         claimed = await conn.fetch(query("ask_claim"), ["main"], 50, other.node_id)
         assert [row["id"] != settled for row in claimed] == [True]
+
+
+class Flaky(Database):
+    """A database that goes away between a claim and its answer."""
+
+    away = True
+
+    async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
+        if self.away and "rivals" in query:
+            raise DatabaseDown("gone")
+        return await super().fetchrow(query, *args)
+
+
+async def test_an_ask_that_an_outage_cut_short_is_asked_again_at_once(dsn: str, conn: Connection) -> None:
+    await uncertain(conn)
+    asking = Asking(Answering(), Renderer(None, {}, lambda: True), 60, resend=False, max_attempts=5)
+    database = Flaky(lambda: dsn)
+    async with member(database) as asker:
+        reconciler = Reconciler(database, asker, lambda: {"main": asking})
+        assert await reconciler.once() == 1
+        database.away = False
+        assert await reconciler.once() == 1
+        assert await conn.fetchval("select answer from duly.resolution") == "absent"
+    await database.close()
