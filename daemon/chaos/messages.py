@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
-# Of unequal size, so that lanes differ; the last one goes by the second account.
+# Of unequal size, so that lanes differ.
 WORKSPACES = {"harbour": 0.6, "mill": 0.25, "tower": 0.1, "inn": 0.05}
-SECOND_ACCOUNT = "inn"
+SECOND_ACCOUNT = ("mill", "inn")
+"""Those that go by the second account."""
 
 _PRIORITIES = (1, 2, 2, 2, 3)
 _BURSTS = 0.5

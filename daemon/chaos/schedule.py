@@ -24,6 +24,7 @@ WEATHER: Mapping[str, Faults] = {
     "refusals 429 and 503": {"too_many_requests": 0.2, "unavailable": 0.12, **_LATE},
     "no answer although taken": {"hang_taken": 0.12, **_LATE},
     "late answers although taken": {"late_taken": 0.6},
+    "cut connections, and taken seconds later": {"cut_taken_later": 0.2, "cut_not_taken": 0.05, **_LATE},
     "callbacks repeated, reordered and dropped": {
         **_LATE,
         "callback_repeat": 0.3,
@@ -47,6 +48,7 @@ WEATHER: Mapping[str, Faults] = {
         "cut_taken": 0.05,
         "hang_taken": 0.03,
         "late_taken": 0.1,
+        "cut_taken_later": 0.05,
         "callback_repeat": 0.2,
         "callback_reorder": 0.2,
         "callback_drop": 0.2,

@@ -80,7 +80,10 @@ def read_tuning(path: Path) -> Tuning:
     return Tuning(platforms, _tables(document, "limits"), daemon, sms if sms in platforms else None)
 
 
-DEFAULT = Tuning({"main": {"service": False}, "second": {"service": True}}, _NO_LIMITS, {}, "main")
+# With few calls at once, marked deliveries wait for their turn: a daemon is then often suspended in between.
+DEFAULT = Tuning(
+    {"main": {"service": False}, "second": {"service": True, "concurrency": 3}}, _NO_LIMITS, {}, "main"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ def toml(place: Place, tuning: Tuning) -> str:
     }
     if len(tuning.platforms) > 1:
         second = next(name for name in tuning.platforms if name != document["routes"]["sms"])
-        document["workspaces"][SECOND_ACCOUNT] = {"routes": {"sms": second}}
+        document["workspaces"] |= {name: {"routes": {"sms": second}} for name in SECOND_ACCOUNT}
     text = "# Written by `duly chaos`.\n" + "".join(_written((name,), t) for name, t in document.items())
     _checked(text)
     return text

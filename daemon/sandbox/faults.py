@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 _T = TypeVar("_T")
 
 LATE_SECONDS = (0.5, 3.0)
-"""How long a late answer keeps the caller waiting."""
+"""How long a late answer keeps the caller waiting, and a message taken later the one who looks for it."""
 
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -28,11 +28,17 @@ class Trouble(StrEnum):
     CUT_TAKEN = "cut_taken"
     HANG_TAKEN = "hang_taken"  # no answer until the client gives up, although it was taken
     LATE_TAKEN = "late_taken"  # taken at once, answered only after some seconds (LATE_SECONDS)
+    CUT_TAKEN_LATER = "cut_taken_later"  # the connection closes, and it is taken only so much later
 
     @property
     def taken(self) -> bool:
         """Whether the message is taken all the same."""
-        return self in (Trouble.ERROR_TAKEN, Trouble.CUT_TAKEN, Trouble.HANG_TAKEN, Trouble.LATE_TAKEN)
+        return self not in (
+            Trouble.TOO_MANY_REQUESTS,
+            Trouble.UNAVAILABLE,
+            Trouble.ERROR_NOT_TAKEN,
+            Trouble.CUT_NOT_TAKEN,
+        )
 
 
 class CallbackTrouble(StrEnum):
@@ -62,6 +68,7 @@ class Faults(BaseModel):
     cut_taken: Probability = 0
     hang_taken: Probability = 0
     late_taken: Probability = 0
+    cut_taken_later: Probability = 0
     callback_repeat: Probability = 0
     callback_reorder: Probability = 0
     callback_drop: Probability = 0
@@ -101,7 +108,7 @@ class Dice:
         return max(0.0, self.faults.latency_ms + jitter) / 1000
 
     def late_seconds(self) -> float:
-        """How long a late answer takes."""
+        """How long what is late takes."""
         return self.rng.uniform(*LATE_SECONDS)
 
     def call(self) -> Trouble | None:

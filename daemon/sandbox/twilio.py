@@ -88,6 +88,9 @@ class Twilio:
         if trouble is not None and not trouble.taken:
             self._reject(form, _CODES.get(trouble, _CUT))
             return await self._suffer(request, trouble)
+        if trouble is Trouble.CUT_TAKEN_LATER:
+            asyncio.get_running_loop().call_later(self._dice.late_seconds(), self._take_later, wanted)
+            return await self._suffer(request, trouble)
         message = self._take(wanted)
         answer = _json(resource(message, self._settings.account_sid), 201)
         self._lifecycle.start(message)
@@ -219,6 +222,10 @@ class Twilio:
         )
         self._ledger.accept(message)
         return message
+
+    def _take_later(self, wanted: Draft) -> None:
+        if not self._closing.is_set():
+            self._lifecycle.start(self._take(wanted))
 
     async def _suffer(self, request: web.Request, trouble: Trouble) -> web.StreamResponse:
         """Answer with an error, or leave the client without an answer."""
