@@ -11,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 _T = TypeVar("_T")
 
 LATE_SECONDS = (0.5, 3.0)
-"""How long a late answer keeps the caller waiting, and a message taken later the one who looks for it."""
+"""How long a late answer keeps the caller waiting."""
+TAKEN_LATER_SECONDS = (2.0, 4.5)
+"""How long after the connection was cut a message is taken all the same, and then to be found."""
 
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -28,7 +30,9 @@ class Trouble(StrEnum):
     CUT_TAKEN = "cut_taken"
     HANG_TAKEN = "hang_taken"  # no answer until the client gives up, although it was taken
     LATE_TAKEN = "late_taken"  # taken at once, answered only after some seconds (LATE_SECONDS)
-    CUT_TAKEN_LATER = "cut_taken_later"  # the connection closes, and it is taken only so much later
+    CUT_TAKEN_LATER = (
+        "cut_taken_later"  # the connection closes, and it is taken only so much later (TAKEN_LATER_SECONDS)
+    )
 
     @property
     def taken(self) -> bool:
@@ -108,8 +112,12 @@ class Dice:
         return max(0.0, self.faults.latency_ms + jitter) / 1000
 
     def late_seconds(self) -> float:
-        """How long what is late takes."""
+        """How long a late answer takes."""
         return self.rng.uniform(*LATE_SECONDS)
+
+    def taken_later_seconds(self) -> float:
+        """How long it takes until a message is taken after its connection was cut."""
+        return self.rng.uniform(*TAKEN_LATER_SECONDS)
 
     def call(self) -> Trouble | None:
         """What goes wrong with this call."""

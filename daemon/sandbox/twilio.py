@@ -89,7 +89,7 @@ class Twilio:
             self._reject(form, _CODES.get(trouble, _CUT))
             return await self._suffer(request, trouble)
         if trouble is Trouble.CUT_TAKEN_LATER:
-            asyncio.get_running_loop().call_later(self._dice.late_seconds(), self._take_later, wanted)
+            asyncio.get_running_loop().call_later(self._dice.taken_later_seconds(), self._take_later, wanted)
             return await self._suffer(request, trouble)
         message = self._take(wanted)
         answer = _json(resource(message, self._settings.account_sid), 201)

@@ -26,6 +26,7 @@ RENDERED = Rendered(
 @pytest_asyncio.fixture
 async def twilio(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Twilio]:
     monkeypatch.setattr(faults, "LATE_SECONDS", (0.3, 0.4))
+    monkeypatch.setattr(faults, "TAKEN_LATER_SECONDS", (0.3, 0.4))
     account = TwilioAccount(
         account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN, sender=SENDER, base_url=sandbox.url, timeout_seconds=2
     )
