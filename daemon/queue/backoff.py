@@ -69,15 +69,16 @@ def after_failure(
     rng: random.Random,
     asked_seconds: float | None = None,
     reached: bool = True,
+    taken: bool = False,
 ) -> Next:
     """What follows when the platform surely did not deliver, for `reason`.
 
     A call that a limit turned away, or that never reached the platform, was no attempt: it neither counts
-    nor uses up the attempts.
+    nor uses up the attempts. One that the platform had `taken` before it gave up always was.
     """
     if reason in ACCOUNT_REASONS:
-        return Next(State.QUEUED, reason, ACCOUNT_PAUSE_SECONDS, counts=False)
-    counts = reached and reason.category is not ReasonCategory.LIMIT
+        return Next(State.QUEUED, reason, ACCOUNT_PAUSE_SECONDS, counts=taken)
+    counts = taken or (reached and reason.category is not ReasonCategory.LIMIT)
     retries = policy.retries if policy.retries is not None else reason.category in _RETRIED
     if not retries or (counts and attempts >= policy.max_attempts):
         return Next(State.FAILED, reason, counts=counts, notify=policy.notify)

@@ -196,11 +196,12 @@ class Recorder:
         for received in batch:
             if received.update.delivery_id is not None:
                 by_account.setdefault(received.account, []).append(received.update)
-            metrics.CALLBACKS.labels(received.account, received.update.provider_status).inc()
         for account, updates in by_account.items():
             while updates:
                 now, updates = _one_each(updates)
                 await self._apply(account, now)
+        for received in batch:
+            metrics.CALLBACKS.labels(received.account, received.update.provider_status).inc()
 
     async def _apply(self, account: str, updates: list[StatusUpdate]) -> None:
         async with self._database.acquire() as conn:
@@ -246,6 +247,7 @@ class Recorder:
             attempts=(update.attempt or 1) - forgiven,
             policy=self._policies_of(account).of(workspace, reason),
             rng=self._rng,
+            taken=True,
         )
 
 

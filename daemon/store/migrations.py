@@ -51,6 +51,9 @@ class Migration:
 def load(directory: Path | None = None) -> list[Migration]:
     """The migrations in order. Raises `MigrationError` where the numbers have a gap or repeat."""
     files = sorted((directory or sql_dir() / "migrations").glob("*.sql"))
+    for file in files:
+        if not file.name.partition("_")[0].isdecimal():
+            raise MigrationError(f"{file.name}: a migration's name begins with its number, such as 0001_")
     found = [Migration(int(f.name.split("_", 1)[0]), f.stem, f.read_text(encoding="utf-8")) for f in files]
     for position, migration in enumerate(found, start=1):
         if migration.number != position:
@@ -114,5 +117,4 @@ async def _apply(conn: Connection, migration: Migration) -> None:
                 migration.checksum,
             )
     except asyncpg.PostgresError as error:
-        hint = f" ({error.hint})" if getattr(error, "hint", None) else ""
-        raise MigrationError(f"{migration.name}.sql: {error}{hint}") from error
+        raise MigrationError(f"{migration.name}.sql: {error}") from error  # its text has the hint already

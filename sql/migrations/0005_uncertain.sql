@@ -68,7 +68,7 @@ as $$
   select d.id, d.workspace_id, w.name, d.state, d.reason, d.state_at
   from duly.delivery_row d join duly.workspace w on w.id = d.workspace_id
   where (d.state = 'failed' and d.dismissed_at is null or d.state = 'uncertain' and d.ask_at is null)
-    and d.workspace_id in (select duly.visible_workspaces())
+    and d.workspace_id in (select duly.writable_workspaces())
     and (dead_letters.workspace is null or w.name = dead_letters.workspace)
     and (dead_letters.reason is null or d.reason = dead_letters.reason)
     and (since is null or d.state_at >= since)

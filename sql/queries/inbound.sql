@@ -12,6 +12,7 @@ with owner as (
 ), conversation as (
   insert into duly.conversation as k (id, workspace_id, channel, address)
   select duly.new_id(), owner.workspace_id, $3::text::duly.channel, $4 from owner
+  where not exists (select from duly.inbound i where i.account = $1 and i.provider_id = $2)
   on conflict (workspace_id, channel, address) do update set last_inbound_at = now()
   returning k.id, k.workspace_id
 )

@@ -565,6 +565,17 @@ async def test_else_to_the_one_that_wrote_to_them_last(site: Site, conn: Connect
     assert {(c["channel"], c["address"]) for c in conversations} == {("sms", PERSON)}
 
 
+async def test_a_message_posted_again_stays_where_it_is_also_when_the_person_has_become_anothers(
+    site: Site, conn: Connection
+) -> None:
+    await site.inbound()
+    before = await conn.fetchval("select last_inbound_at from duly.conversation")
+    await record_for(site, conn, "clinic")
+    await site.inbound()
+    assert await stored(conn) == [("SMin1", None, "Thanks")]
+    assert await conn.fetchval("select last_inbound_at from duly.conversation") == before
+
+
 async def test_a_message_has_its_conversation(site: Site, conn: Connection) -> None:
     for number in range(3):
         await site.inbound(f"SMin{number}")

@@ -129,6 +129,12 @@ def test_a_gap_or_a_repeat_in_the_numbers_is_refused(tmp_path: Path, names: list
         load(tmp_path)
 
 
+def test_a_file_without_a_number_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "notes.sql").write_text("select 1")
+    with pytest.raises(MigrationError, match=r"notes\.sql"):
+        load(tmp_path)
+
+
 def test_the_files_of_this_code_are_in_order() -> None:
     assert [m.number for m in load()] == list(range(1, len(load()) + 1))
 

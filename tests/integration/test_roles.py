@@ -177,6 +177,9 @@ async def test_one_who_reads_everything_and_writes_to_one_workspace_changes_only
     with pytest.raises(asyncpg.NoDataFoundError):
         await both.fetchval("select duly.cancel($1)", other)
     assert await conn.fetchval("select state from duly.delivery where id = $1", other) == "queued"
+    await conn.execute("update duly.delivery_row set state = 'failed' where id = $1", other)
+    assert await both.fetchval("select duly.replay('me', 'why')") == 0
+    assert await both.fetchval("select duly.dismiss('me', 'why')") == 0
 
 
 async def test_a_producer_has_no_right_on_any_table(clinic: Connection, conn: Connection) -> None:

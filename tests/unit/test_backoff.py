@@ -165,3 +165,11 @@ def test_nobody_is_told_of_what_goes_on() -> None:
     policy = RetryPolicy(notify="https://example.com/failed")
     found = after(Rejected(Reason.CARRIER_ERROR), attempts=1, policy=policy, rng=random.Random(1))
     assert (found.state, found.notify) == (State.QUEUED, None)
+
+
+@pytest.mark.parametrize("reason", [Reason.RATE_LIMITED, Reason.QUEUE_FULL, Reason.CARRIER_ERROR])
+def test_what_the_platform_took_and_gave_up_counts_whatever_the_reason(reason: Reason) -> None:
+    policy = RetryPolicy(max_attempts=2)
+    first = after_failure(reason, attempts=1, policy=policy, rng=random.Random(1), taken=True)
+    second = after_failure(reason, attempts=2, policy=policy, rng=random.Random(1), taken=True)
+    assert (first.state, first.counts, second.state) == (State.QUEUED, True, State.FAILED)

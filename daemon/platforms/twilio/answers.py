@@ -57,3 +57,30 @@ def _seconds(header: str | None) -> float | None:
     except ValueError:
         return None
     return min(max(seconds, 0.0), 86_400.0) if math.isfinite(seconds) else None
+
+
+# What Smart Encoding may make of a text (https://www.twilio.com/docs/messaging/services#smart-encoding), and
+# what a trial account puts before it.
+_SMART = str.maketrans(
+    {
+        **dict.fromkeys("\u00ab\u00bb\u201c\u201d\u201e\u201f\u02ba\u02ee", '"'),
+        **dict.fromkeys("\u2018\u2019\u201a\u201b\u02bb\u02bc\u02c8\u2032", "'"),
+        **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+        **dict.fromkeys("\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000\t", " "),
+        **dict.fromkeys("\u200b\u200c\u200d\ufeff", ""),
+        "\u2026": "...",
+    }
+)
+_TRIAL = "Sent from your Twilio trial account - "
+
+
+def same_text(listed: str, ours: str) -> bool:
+    """Whether a listed message may have our text, as Twilio may have changed it on the way.
+
+    Too strict would send twice what is there; a little too mild only asks about one message more.
+    """
+    return _plain(listed.removeprefix(_TRIAL)) == _plain(ours)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.translate(_SMART).split())

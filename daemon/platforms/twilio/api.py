@@ -31,7 +31,7 @@ from daemon.model import (
 )
 from daemon.platforms.base import LEASE_RAN_OUT, CallbackRequest, CannotTell, Found
 from daemon.platforms.twilio import callbacks
-from daemon.platforms.twilio.answers import outcome_of
+from daemon.platforms.twilio.answers import outcome_of, same_text
 from daemon.platforms.twilio.wire import (
     Call,
     FencedRequest,
@@ -188,7 +188,7 @@ class Twilio:
         ours = [
             m
             for m in recent
-            if m.direction in ("outbound-api", "outbound-reply") and (m.body or "") == rendered.body
+            if m.direction in ("outbound-api", "outbound-reply") and same_text(m.body or "", rendered.body)
         ]
         if any(m.date_created is None or not m.sid for m in ours):
             return CannotTell("a message that may be this one has no date or no sid")
