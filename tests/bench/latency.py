@@ -5,18 +5,22 @@ The daemon is a process of its own and idle; the provider listens in this proces
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import random
 import re
 import statistics
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import asyncpg
+import orjson
 
+from daemon import logs
 from daemon.store.database import Connection
 from tests.bench.harness import Result, fresh_database
 from tests.bench.rawserver import Raw
@@ -110,3 +114,24 @@ def _result(milliseconds: Sequence[float], goal: float | None, unit: str) -> Res
         unit,
         {**facts, "samples": len(found)},
     )
+
+
+def main() -> int:
+    """Only these figures: `python -m tests.bench.latency [--quick] [--json]`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.latency")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    logs.configure("warning")
+    results = asyncio.run(run(quick=options.quick))
+    if options.json:
+        facts = {name: result.as_json() for name, result in results.items()}
+        print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
+    else:
+        for result in results.values():
+            print(f"{result.unit}: {', '.join(f'{k} {v}' for k, v in result.as_json().items())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
