@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.queue.breaker import Breaker, BreakerPolicy, BreakerState
 
+UNHURRIED = settings(deadline=None)  # the machine may be busy
 POLICY = BreakerPolicy(
     window_seconds=30,
     least_calls=10,
@@ -183,6 +184,7 @@ Step = tuple[float, bool, bool]  # seconds since the last, failed, slow
 STEPS = st.lists(st.tuples(st.floats(0, 200), st.booleans(), st.booleans()), max_size=80)
 
 
+@UNHURRIED
 @given(steps=STEPS)
 def test_whatever_happens_it_lets_through_all_or_nothing_or_one(steps: list[Step]) -> None:
     breaker, now = Breaker(POLICY), START
@@ -199,6 +201,7 @@ def test_whatever_happens_it_lets_through_all_or_nothing_or_one(steps: list[Step
         assert 0 <= breaker.retry_in(now) <= POLICY.longest_pause_seconds
 
 
+@UNHURRIED
 @given(steps=STEPS)
 def test_whatever_happened_it_closes_once_the_platform_is_well(steps: list[Step]) -> None:
     breaker, now = Breaker(POLICY), START
@@ -212,6 +215,7 @@ def test_whatever_happened_it_closes_once_the_platform_is_well(steps: list[Step]
     assert breaker.state(now) is CLOSED
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(st.floats(0, 10), st.booleans()), max_size=POLICY.least_calls - 1))
 def test_few_calls_never_open_it(steps: list[tuple[float, bool]]) -> None:
     breaker, now = Breaker(POLICY), START

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daemon.config import (
@@ -99,6 +99,7 @@ def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
         assert len(str(found).splitlines()) == len(found.problems)
 
 
+@settings(deadline=None)  # each writes a file, and the machine may be busy
 @given(st.binary(max_size=200))
 def test_any_file_is_a_configuration_or_a_config_error(
     tmp_path_factory: pytest.TempPathFactory, raw: bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.config import RetryRule
@@ -13,6 +13,7 @@ from daemon.model import Accepted, Outcome, Reason, ReasonCategory, Rejected, St
 from daemon.queue.backoff import ACCOUNT_REASONS, Next, RetryPolicy, after, after_failure
 from daemon.queue.policies import NAMED, Policies, Rules
 
+UNHURRIED = settings(deadline=None)  # the machine may be busy
 URL = "https://ops.example"
 REASONS = st.sampled_from(Reason)
 POLICIES = st.builds(
@@ -151,6 +152,7 @@ def test_the_toml_knows_every_named_policy_and_no_other() -> None:
 # ── What follows ──
 
 
+@UNHURRIED
 @given(attempts=st.integers(1, 1000), seed=st.integers(), policy=POLICIES)
 def test_a_pause_is_at_least_a_second_and_within_the_policys_bounds(
     attempts: int, seed: int, policy: RetryPolicy
@@ -163,6 +165,7 @@ def test_a_pause_is_at_least_a_second_and_within_the_policys_bounds(
         assert 1 <= pause <= max(1, ceiling)
 
 
+@UNHURRIED
 @given(
     asked=st.floats(0, 86_400),
     attempts=st.integers(1, 6),
@@ -187,6 +190,7 @@ def test_a_ladders_step_is_never_shortened_by_the_platform(asked: float, expecte
     assert then.retry_seconds == expected
 
 
+@UNHURRIED
 @given(asked=st.floats(1, 86_400), attempts=st.integers(1, 5), seed=st.integers())
 def test_a_random_pause_is_not_much_longer_than_the_platform_asks_for(
     asked: float, attempts: int, seed: int
@@ -201,6 +205,7 @@ def test_a_random_pause_is_not_much_longer_than_the_platform_asks_for(
     assert asked <= then.retry_seconds <= 2 * asked
 
 
+@UNHURRIED
 @given(attempts=st.integers(1, 200), reason=REASONS, policy=POLICIES, reached=st.booleans())
 def test_what_reached_the_platform_counts_and_is_given_up_after_the_last_attempt(
     attempts: int, reason: Reason, policy: RetryPolicy, reached: bool
