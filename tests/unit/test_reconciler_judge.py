@@ -24,7 +24,6 @@ from daemon.model import (
 from daemon.platforms.base import CallbackRequest, CannotTell, Found
 from daemon.queue.reconciler import Asking, Verdict, judge
 
-
 UNHURRIED = settings(deadline=None)  # the machine may be busy
 
 
