@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,6 +25,27 @@ from daemon.store.migrations import migrate
 from tests.support import ACCOUNT_SID, AUTH_TOKEN, dsn_of
 
 _TEMPLATE = "duly_template"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps this run's files in a directory of its own.
+
+    Pytest's own place takes away, whenever another run begins, the right to pass that the embedded server's
+    user needs; and a short path leaves room for the names of sockets.
+    """
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.option.basetemp = tempfile.mkdtemp(prefix="duly-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Removes it, but for what a failed run has left to look at."""
+    if not hasattr(config, "workerinput") and not getattr(config, "duly_failed", False):
+        shutil.rmtree(config.option.basetemp, ignore_errors=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Notes whether anything failed."""
+    session.config.duly_failed = exitstatus != 0  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

@@ -200,7 +200,9 @@ class Cluster:
         path = str(self.data_dir)
         if len(os.fsencode(path)) + len(_SOCKET) < 100 and re.fullmatch(r"[\w./+@~-]+", path, re.ASCII):
             return self.data_dir
-        place = Path(gettempdir()).resolve() / f"duly-{sha256(os.fsencode(path)).hexdigest()[:16]}"
+        temp = Path(gettempdir()).resolve()
+        base = temp if len(os.fsencode(str(temp))) < 70 else Path("/tmp")  # noqa: S108
+        place = base / f"duly-{sha256(os.fsencode(path)).hexdigest()[:16]}"
         with suppress(FileExistsError):
             place.mkdir(mode=0o700)
         facts = place.lstat()
