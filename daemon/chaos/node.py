@@ -14,6 +14,8 @@ import aiohttp
 
 _READY_SECONDS = 60
 _STOP_SECONDS = 25  # shutdown_seconds, the actors' grace, and a busy machine
+# A suspension of one that has only begun to start proves nothing: so long it may take.
+_AT_WORK_SECONDS = 6
 # As systemd's RestartSec: what ends by itself is started again.
 _RESTART_SECONDS = 0.5
 
@@ -83,8 +85,11 @@ class Node:
             await self.start()
 
     async def suspend(self, seconds: float, begun: Callable[[], None]) -> None:
-        """SIGSTOP, and SIGCONT after so long."""
+        """SIGSTOP in the middle of its work, and SIGCONT after so long."""
         async with self._turn:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_AT_WORK_SECONDS):
+                    await self.ready()
             begun()
             self._signal(signal.SIGSTOP)
             try:

@@ -62,6 +62,8 @@ LEASE_SECONDS = 5.0
 PATIENCE_SECONDS = 6.0
 # A daemon suspended for so long wakes when others have not only taken over but have sent again.
 _SURELY_OVERTAKEN_SECONDS = LEASE_SECONDS * 4 / 3 + PATIENCE_SECONDS + 4
+# Until a daemon that starts is at work: half a lease of it is waiting for the others to see it.
+_START_SECONDS = 4.0
 
 
 class Action(StrEnum):
@@ -102,12 +104,13 @@ class Plan:
 def plan(*, seed: int, kills: int, seconds: float, daemons: int) -> Plan:
     """The blows for a run: `kills` times kill -9, and of the others as many as fit. The same seed, the same."""
     rng = random.Random(f"schedule {seed}")
-    blows = [Event(0, Action.KILL, seconds=rng.uniform(0.1, 1.5)) for _ in range(kills)]
-    blows += [_suspension(rng, n, seconds) for n in range(max(2, kills // 3)) if seconds >= 5]
-    blows += [Event(0, Action.TERMINATE, seconds=rng.uniform(0.1, 1.0)) for _ in range(max(1, kills // 5))]
-    placed = _placed(
-        [replace(b, at=rng.uniform(0, seconds - _room(b, seconds))) for b in blows], daemons, rng
-    )
+    last = seconds - min(seconds, 0.5)
+    blows = [Event(rng.uniform(0, last), Action.KILL, seconds=rng.uniform(0.1, 1.5)) for _ in range(kills)]
+    blows += [
+        Event(rng.uniform(0, last), Action.TERMINATE, seconds=rng.uniform(0.1, 1.0))
+        for _ in range(max(1, kills // 5))
+    ]
+    placed = _placed(blows + _suspensions(rng, kills, seconds), daemons, rng)
     modes = ["immediate", "fast"]
     rng.shuffle(modes)
     for n in range(max(1, round(seconds / 25))):
@@ -124,25 +127,36 @@ def plan(*, seed: int, kills: int, seconds: float, daemons: int) -> Plan:
     return Plan(tuple(sorted(placed, key=attrgetter("at"))), tuple(skew))
 
 
-def _suspension(rng: random.Random, n: int, seconds: float) -> Event:
-    """Every other one long enough that the sleeper's calls have been made again by others when it wakes."""
-    overtaken = _SURELY_OVERTAKEN_SECONDS + rng.uniform(0, 3)
-    length = overtaken if n % 2 == 0 else LEASE_SECONDS * rng.uniform(1.2, 2.0)
-    return Event(0, Action.STOP, seconds=min(length, seconds * 0.9))
+def _suspensions(rng: random.Random, kills: int, seconds: float) -> list[Event]:
+    """A third as many as kills, as far as they fit one after the other.
 
-
-def _room(event: Event, seconds: float) -> float:
-    return event.seconds if event.action is Action.STOP else min(seconds, 0.5)
+    Every other one is long enough that the sleeper's calls have been made again by others when it wakes: that
+    takes others who are awake. In a short run there are two all the same, and they overlap.
+    """
+    lengths: list[float] = []
+    for n in range(max(2, kills // 3)):
+        overtaken = _SURELY_OVERTAKEN_SECONDS + rng.uniform(0, 3)
+        length = min(overtaken if n % 2 == 0 else LEASE_SECONDS * rng.uniform(1.2, 2.0), seconds * 0.9)
+        if n >= 2 and sum(lengths) + length > seconds * 0.9:
+            break
+        lengths.append(length)
+    spare = seconds - sum(lengths)
+    if seconds < LEASE_SECONDS:
+        return []
+    if spare < 0:
+        return [Event(rng.uniform(0, seconds - length), Action.STOP, seconds=length) for length in lengths]
+    gaps = sorted(rng.uniform(0, spare) for _ in lengths)
+    return [Event(gap + sum(lengths[:n]), Action.STOP, seconds=lengths[n]) for n, gap in enumerate(gaps)]
 
 
 def _placed(events: list[Event], daemons: int, rng: random.Random) -> list[Event]:
-    """Gives each blow a daemon that is up then, or the one that is up again soonest."""
+    """Gives each blow a daemon that is at work then, or the one that is soonest."""
     free_at = [0.0] * daemons
     placed = []
     for event in sorted(events, key=attrgetter("at")):
         up = [n for n in range(daemons) if free_at[n] <= event.at]
         who = rng.choice(up) if up else min(range(daemons), key=lambda n: free_at[n])
-        free_at[who] = max(free_at[who], event.at) + event.seconds
+        free_at[who] = max(free_at[who], event.at) + event.seconds + _START_SECONDS
         placed.append(replace(event, daemon=who))
     return placed
 

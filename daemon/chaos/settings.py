@@ -82,7 +82,7 @@ def read_tuning(path: Path) -> Tuning:
 
 # With few calls at once, marked deliveries wait for their turn: a daemon is then often suspended in between.
 DEFAULT = Tuning(
-    {"main": {"service": False}, "second": {"service": True, "concurrency": 3}}, _NO_LIMITS, {}, "main"
+    {"main": {"service": False}, "second": {"service": True, "concurrency": 2}}, _NO_LIMITS, {}, "main"
 )
 
 
