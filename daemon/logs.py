@@ -52,6 +52,8 @@ def configure(level: str = "info", style: Literal["json", "console"] = "json") -
         structlog.stdlib.ProcessorFormatter(processors=[*_strip(), *last], foreign_pre_chain=shared)
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+    # What strangers send that is no HTTP is answered 400; a traceback each would let them fill the disk.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
 
 
 def _strip() -> list[structlog.typing.Processor]:

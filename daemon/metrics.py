@@ -37,6 +37,9 @@ CALL_SECONDS = Histogram(
     registry=REGISTRY,
 )
 WAITING = Gauge("duly_waiting", "Leased deliveries in memory, not yet begun", ["account"], registry=REGISTRY)
+BREAKER_OPEN = Gauge(
+    "duly_breaker_open", "1 while an account's breaker is open or probing", ["account"], registry=REGISTRY
+)
 IN_FLIGHT = Gauge("duly_in_flight", "Calls under way", ["account"], registry=REGISTRY)
 RESOLUTIONS = Counter(
     "duly_resolutions",

@@ -187,7 +187,9 @@ class Runtime:
     def _askings(self) -> dict[str, Asking]:
         found = {}
         for account, line in self.dispatcher.lines.items():
-            platform = self.config.platforms[account]
+            platform = self.config.platforms.get(account)
+            if platform is None:
+                continue  # a reload is taking it away
             found[account] = Asking(
                 line.worker.platform,
                 line.render,

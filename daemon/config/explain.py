@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from daemon.config.models import Config, RoutesConfig, WorkspaceConfig
+from daemon.config.models import Config, RetryRule, RoutesConfig, WorkspaceConfig
 from daemon.config.platforms import PLATFORM_KINDS
 from daemon.config.problems import written_key, written_path
 from daemon.config.secrets import Secret
@@ -73,6 +73,8 @@ def _model_at(loc: Loc) -> type[BaseModel] | None:
             return PLATFORM_KINDS.get(str(kind))
         case ("workspaces", _):
             return WorkspaceConfig
+        case ("retry", _) | ("workspaces", _, "retry", _):
+            return RetryRule
         case ("routes",) | ("workspaces", _, "routes"):
             return RoutesConfig
         case (str(section),):

@@ -243,12 +243,13 @@ class RetryRule(Section):
 
 def _retry_key(key: str) -> str:
     if key in (ReasonCategory.OPT_OUT, Reason.OPTED_OUT):
-        raise invalid("is final: who opted out is not written to again", "remove it")
+        raise invalid("is final: who opted out is not written to again", "remove it", kind="duly_name")
     if key in (*(c for c in ReasonCategory if c is not ReasonCategory.UNCERTAIN), *Reason):
         return key
     raise invalid(
         "is neither a reason nor a category",
         "use temporary, permanent, configuration, limit, or a reason that `duly explain` shows",
+        kind="duly_name",
     )
 
 

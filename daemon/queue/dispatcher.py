@@ -105,6 +105,8 @@ class Dispatcher:
         for account, line in self._lines.items():
             metrics.WAITING.labels(account).set(line.waiting)
             metrics.IN_FLIGHT.labels(account).set(line.in_flight)
+            closed = line.breaker.state(self._monotonic()) is BreakerState.CLOSED
+            metrics.BREAKER_OPEN.labels(account).set(0 if closed else 1)
 
     async def hand_back(self, deliveries: Sequence[Delivery]) -> None:
         """Queues leased deliveries again; where the database does not answer, the rescuer will."""

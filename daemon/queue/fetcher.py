@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 # What another daemon's transaction holds locked looks due and cannot be had: ask again after this.
 _LOCKED_PAUSE_SECONDS = 0.1
 _SHORTEST_WAIT_SECONDS = 0.002
+# Without a valid claim nothing may be leased: look again whether there is one.
+_NO_CLAIM_PAUSE_SECONDS = 0.05
 # However many notifications come, their lanes are asked for no more often than this.
 _CHECK_SECONDS = 0.2
 
@@ -234,6 +236,8 @@ class Fetcher:
         """Until news, the next due time, or a limit that lets something pass again."""
         now = self._monotonic()
         until = min(self._board.next_due(now) or self._next_look, self._next_look, self._check_at)
+        if not self._membership.valid:
+            until = now + _NO_CLAIM_PAUSE_SECONDS
         for workspace_id in {lane.workspace_id for lane in self._board.due(now)}:
             name = self._workspace_name(workspace_id)
             if name is not None:

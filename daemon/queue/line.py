@@ -293,6 +293,8 @@ class Line:
         """Lets the breaker know. Bad credentials stop this account at once, and no other."""
         now = self._monotonic()
         outcome = done.outcome
+        if isinstance(outcome, Rejected) and outcome.reason is Reason.NOT_BEGUN:
+            return  # our own doing: it says nothing about the platform
         if isinstance(outcome, Rejected) and outcome.reason in _ACCOUNT_REASONS:
             self.breaker.trip(outcome.reason.value, _ACCOUNT_PAUSE_SECONDS, now)
             opened = True

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import orjson
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +35,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             k: v for k, v in error.headers.items() if k in ("Allow", "WWW-Authenticate", "Retry-After")
         }
         return problem(error.status, error.text or error.reason, headers=headers)
+    except (web.RequestPayloadError, ContentEncodingError):
+        return problem(400, "the body cannot be unpacked")
     except ConnectionResetError:
         raise
     except Exception:

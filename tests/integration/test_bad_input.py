@@ -632,9 +632,6 @@ def test_after_all_that_it_is_at_work_and_its_log_has_no_traceback_and_no_secret
     assert ACCOUNT_SID not in log
 
 
-@pytest.mark.xfail(
-    reason="aiohttp logs a traceback for each request that is no HTTP: a flood for anybody to start"
-)
 def test_bytes_that_are_no_request_leave_no_traceback_in_the_log(target: Target) -> None:
     before = target.daemon.log.count("Traceback")
     for _ in range(3):
@@ -642,6 +639,5 @@ def test_bytes_that_are_no_request_leave_no_traceback_in_the_log(target: Target)
     assert target.daemon.log.count("Traceback") == before
 
 
-@pytest.mark.xfail(reason="a body that does not unpack is answered 500 by web.problems, signed or not")
 def test_a_body_that_does_not_unpack_is_refused(target: Target) -> None:
     assert target.post(STATUS, b"abcd", {"Content-Encoding": "gzip"}) in (400, 415)

@@ -21,7 +21,9 @@ def test_a_text_that_twilio_may_have_changed_is_the_same(listed: str, ours: str)
     assert same_text(listed, ours)
 
 
-@pytest.mark.parametrize(("listed", "ours"), [("Hello", "Hello!"), ("", "Hello"), ("Your code 12", "Your code 13")])
+@pytest.mark.parametrize(
+    ("listed", "ours"), [("Hello", "Hello!"), ("", "Hello"), ("Your code 12", "Your code 13")]
+)
 def test_another_text_is_another(listed: str, ours: str) -> None:
     assert not same_text(listed, ours)
 
