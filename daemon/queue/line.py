@@ -13,13 +13,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from operator import itemgetter
 from uuid import UUID
 
 import structlog
 
 from daemon import clock
-from daemon.model import Delivery, Outcome, Priority, Reason, Rejected, Rendered, Unknown
+from daemon.model import Delivery, Lane, Outcome, Priority, Reason, Rejected, Rendered, Unknown
 from daemon.queue.breaker import Breaker, BreakerState
 from daemon.queue.limiter import RateLimit
 from daemon.queue.limits import LimitBook
@@ -82,9 +81,7 @@ class Line:
         self.breaker = breaker or Breaker()
         self._monotonic = monotonic
         self._ready = ReadyQueue()
-        self._parked: list[tuple[float, int, Delivery]] = []
-        self._parked_of: dict[int, int] = {}
-        self._parked_urgent = 0
+        self._held: list[tuple[float, int, Lane]] = []  # until when, by the sender's or the workspace's limit
         self._order = count()
         self._marked: asyncio.Queue[Rendered] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
@@ -113,7 +110,7 @@ class Line:
         rate = self._limit().rate.per_second
         wanted = self.buffer if rate is None else min(self.buffer, max(10, int(rate * 2)))
         quarter = max(1, wanted // 4)
-        waiting_urgent = self._ready.of_priority(Priority.HIGH) + self._parked_urgent
+        waiting_urgent = self._ready.of_priority(Priority.HIGH)
         if urgent:
             return max(0, quarter - waiting_urgent)
         free = wanted - (self.waiting - min(waiting_urgent, quarter))
@@ -121,16 +118,16 @@ class Line:
 
     def holds(self) -> set[UUID]:
         """Every delivery this line knows: waiting or in flight."""
-        return self._ready.ids() | {entry[2].id for entry in self._parked} | self._in_flight
+        return self._ready.ids() | self._in_flight
 
     def waiting_of(self, workspace_id: int) -> int:
         """How many deliveries of a workspace wait here."""
-        return self._ready.waiting(workspace_id) + self._parked_of.get(workspace_id, 0)
+        return self._ready.waiting(workspace_id)
 
     @property
     def waiting(self) -> int:
         """Leased deliveries not yet begun."""
-        return len(self._ready) + len(self._parked)
+        return len(self._ready)
 
     @property
     def in_flight(self) -> int:
@@ -190,16 +187,13 @@ class Line:
                 self._on_room()
 
     def _clear(self) -> list[Delivery]:
-        left = self._ready.clear() + [entry[2] for entry in self._parked]
-        self._parked.clear()
-        self._parked_of.clear()
-        self._parked_urgent = 0
-        return left
+        self._held.clear()
+        return self._ready.clear()
 
     def _take(self) -> tuple[list[Rendered], float | None]:
         """What may be called now, charged to its limits; else how long until something may."""
         now = self._monotonic()
-        self._unpark(now)
+        self._release(now)
         limit = self._limit()
         ahead = 0 if limit.rate.per_second is not None else min(self.concurrency, _MOST_AHEAD)
         free = self.concurrency + ahead - len(self._in_flight)
@@ -209,8 +203,8 @@ class Line:
         if self._closing or free <= 0:
             return [], self.breaker.retry_in(now) or None
         batch: list[Rendered] = []
-        wait = self._parked[0][0] - now if self._parked else None
-        while len(batch) < free and len(self._ready):
+        wait = self._held[0][0] - now if self._held else None
+        while len(batch) < free and self._ready.free:
             delivery = self._ready.pop()
             delay = limit.delay(delivery.segments, now)
             if delay > 0:
@@ -222,7 +216,7 @@ class Line:
             workspace = self._workspace_limits.of(delivery.workspace)
             delay = max(sender.delay(delivery.segments, now), workspace.delay(delivery.segments, now))
             if delay > 0:
-                self._park(delivery, now + delay)
+                self._hold(delivery, now + delay)
                 wait = delay if wait is None else min(wait, delay)
                 continue
             for each in (limit, sender, workspace):
@@ -230,23 +224,14 @@ class Line:
             batch.append(rendered)
         return batch, wait
 
-    def _park(self, delivery: Delivery, until: float) -> None:
-        heapq.heappush(self._parked, (until, next(self._order), delivery))
-        self._parked_of[delivery.workspace_id] = self._parked_of.get(delivery.workspace_id, 0) + 1
-        self._parked_urgent += delivery.priority == Priority.HIGH
+    def _hold(self, delivery: Delivery, until: float) -> None:
+        """Its whole lane waits: the same sender and the same workspace hold all of it."""
+        heapq.heappush(self._held, (until, next(self._order), self._ready.hold(delivery)))
 
-    def _unpark(self, now: float) -> None:
-        """Puts back whose time has come, in the order in which they were parked.
-
-        Those that wait for one limit have the same time but for rounding, which must not change their order.
-        """
-        due = []
-        while self._parked and self._parked[0][0] <= now + _SAME_SECONDS:
-            due.append(heapq.heappop(self._parked))
-        for _, _, delivery in sorted(due, key=itemgetter(1)):
-            self._parked_of[delivery.workspace_id] -= 1
-            self._parked_urgent -= delivery.priority == Priority.HIGH
-            self._ready.put_back(delivery)
+    def _release(self, now: float) -> None:
+        """Those that wait for one limit have the same time but for rounding: they are released together."""
+        while self._held and self._held[0][0] <= now + _SAME_SECONDS:
+            self._ready.release(heapq.heappop(self._held)[2])
 
     async def _mark(self, batch: list[Rendered]) -> None:
         """Passes the last gate with a batch; what comes through goes to the workers."""

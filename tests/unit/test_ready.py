@@ -166,6 +166,38 @@ def test_several_put_back_keep_their_order(make: Maker) -> None:
     assert drain(queue)[:3] == held
 
 
+def test_who_comes_while_a_lane_is_held_does_not_stand_behind_all_of_it(make: Maker) -> None:
+    """Two workspaces share a sender: its limit holds a hundred of the one when the other's only one comes."""
+    queue, many, later, single = ReadyQueue(), make.many(100, 1), make.many(3, 1), make(2)
+    queue.extend(many)
+    assert queue.pop() is many[0]
+    held = queue.hold(queue.pop())
+    assert not queue.free
+    assert (len(queue), queue.waiting(1)) == (99, 99)
+    with pytest.raises(IndexError):
+        queue.pop()
+    queue.push(single)
+    queue.extend(later)
+    assert queue.free
+    queue.release(held)
+    got = drain(queue)
+    assert got.index(single) <= 1
+    got.remove(single)
+    assert got == many[1:] + later
+
+
+def test_a_lane_that_is_held_keeps_no_other_back(make: Maker) -> None:
+    queue = ReadyQueue()
+    queue.extend(make.many(3, 1, HIGH) + make.many(3, 2, HIGH) + make.many(3, 1, BULK))
+    lane = queue.hold(queue.pop())
+    assert lane == Lane(1, Channel.SMS, HIGH)
+    got = [queue.pop() for _ in range(6)]
+    assert [(d.workspace_id, d.priority) for d in got] == [(2, HIGH)] * 3 + [(1, BULK)] * 3
+    assert not queue.free
+    queue.release(lane)
+    assert len(drain(queue)) == 3
+
+
 def test_clear_hands_over_everything(make: Maker) -> None:
     queue, deliveries = ReadyQueue(), Maker().many(5)
     queue.extend(deliveries)
