@@ -247,9 +247,7 @@ class Runtime:
             membership=self.membership,
             recorder=self.recorder,
             render=Renderer(
-                hook_url(config.web.public_url, platform_config.kind, account, "status"),
-                senders,
-                lambda: self.membership.valid,
+                hook_url(config.web.public_url, platform_config.kind, account, "status"), senders
             ),
             limit=lambda: self._account_limits.of(account),
             sender_limits=self._sender_limits,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import quote
 
 from daemon import clock
@@ -16,13 +15,9 @@ class Renderer:
         self,
         hook_url: str | None,
         senders: dict[str, str],
-        may_begin: Callable[[], bool],
         monotonic: clock.Monotonic = clock.monotonic,
     ) -> None:
-        """`hook_url`: the account's status hook, None without callbacks; `senders`: by workspace;
-        `may_begin`: whether what this daemon has leased is still its own.
-        """
-        self._may_begin = may_begin
+        """`hook_url`: the account's status hook, None without callbacks; `senders`: by workspace."""
         self._hook_url = hook_url
         self._senders = senders
         self._monotonic = monotonic
@@ -42,7 +37,6 @@ class Renderer:
             media_urls=delivery.media_urls,
             status_callback=callback,
             validity_seconds=validity,
-            may_begin=self._may_begin,
         )
 
 

@@ -64,7 +64,7 @@ async def test_the_pause_before_the_next_ask_is_kept_when_the_daemon_that_asked_
 
 
 def test_one_failed_ask_after_a_long_outage_of_ours_leaves_nothing_to_a_person() -> None:
-    asking = Asking(Remembering(), Renderer(None, {}, lambda: True), 60, resend=False, max_attempts=5)
+    asking = Asking(Remembering(), Renderer(None, {}), 60, resend=False, max_attempts=5)
 
     def verdict(in_vain: int) -> Verdict:
         return judge(
@@ -124,7 +124,7 @@ class Flaky(Database):
 
 async def test_an_ask_that_an_outage_cut_short_is_asked_again_at_once(dsn: str, conn: Connection) -> None:
     await uncertain(conn)
-    asking = Asking(Answering(), Renderer(None, {}, lambda: True), 60, resend=False, max_attempts=5)
+    asking = Asking(Answering(), Renderer(None, {}), 60, resend=False, max_attempts=5)
     database = Flaky(lambda: dsn)
     async with member(database) as asker:
         reconciler = Reconciler(database, asker, lambda: {"main": asking})

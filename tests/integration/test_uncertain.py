@@ -57,7 +57,7 @@ class Scene:
     def __init__(self, stage: Stage, database: Database, platform: Twilio) -> None:
         self.stage, self.platform = stage, platform
         self.database = database
-        render = Renderer(None, {}, lambda: True)
+        render = Renderer(None, {})
         asking = Asking(platform, render, 60.0, resend=False, max_attempts=5)
         membership = Membership(database, "test", 30)
         self.reconcilers = [Reconciler(database, membership, lambda: {"main": asking}) for _ in range(2)]
