@@ -145,6 +145,15 @@ class DaemonProcess:
         """Waits until /readyz says so."""
         await until(lambda: self.get("/readyz", expect=200), seconds=seconds)
 
+    async def unfit(self, part: str, words: str) -> None:
+        """Waits until /readyz says these words of a part: before its first try a part cannot know them."""
+
+        async def said() -> bool:
+            answer = await self.get("/readyz", expect=503)
+            return answer is not None and words in answer["parts"][part]
+
+        await until(said)
+
     async def get(self, path: str, *, expect: int | None = None) -> Any:
         """A GET's JSON; None while nobody answers or with another status than expected."""
         try:

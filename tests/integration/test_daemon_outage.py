@@ -290,8 +290,7 @@ async def test_a_password_that_is_corrected_or_rotated_takes_effect_by_itself(
     credential.write_text(as_role(dsn, role, "wrong"))
     secret = {'"DSN"': '{ credential = "database-url" }'}
     async with daemon_on(work_dir, "DSN", sandbox, port, wait_ready=False, edits=secret) as daemon:
-        answer = await until(lambda: daemon.get("/readyz", expect=503))
-        assert "InvalidPassword" in answer["parts"]["database"]
+        await daemon.unfit("database", "InvalidPassword")
         credential.write_text(as_role(dsn, role, "right"))
         await daemon.ready()
         async with connected(dsn) as conn:
@@ -331,12 +330,7 @@ async def test_a_daemon_waits_for_the_schema_and_begins_once_it_is_there(
     work_dir: Path, bare_dsn: str, port: int, sandbox: Sandbox
 ) -> None:
     async with daemon_on(work_dir, bare_dsn, sandbox, port, wait_ready=False) as daemon:
-
-        async def schema_missing() -> bool:
-            answer = await daemon.get("/readyz", expect=503)
-            return answer is not None and "run `duly migrate`" in answer["parts"]["schema"]
-
-        await until(schema_missing)
+        await daemon.unfit("schema", "run `duly migrate`")
         status, out = await command("migrate", "--config", str(daemon.config))
         assert (status, "0001_words" in out) == (0, True)
         await daemon.ready()
