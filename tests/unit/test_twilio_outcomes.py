@@ -77,18 +77,18 @@ TABLE: list[tuple[int, dict[str, str], bytes, Outcome]] = [
     # slower
     (429, {}, error(20429), rejected(R.RATE_LIMITED, 429, "20429")),
     (429, {}, HTML, rejected(R.RATE_LIMITED, 429, detail="")),
-    (429, {"Retry-After": "7"}, error(20429), rejected(R.RATE_LIMITED, 429, "20429", after=7.0)),
-    (429, {"Retry-After": "0.5"}, b"", rejected(R.RATE_LIMITED, 429, detail="", after=0.5)),
-    (429, {"Retry-After": "-5"}, b"", rejected(R.RATE_LIMITED, 429, detail="", after=0.0)),
-    (429, {"Retry-After": "1e9"}, b"", rejected(R.RATE_LIMITED, 429, detail="", after=86_400.0)),
-    (429, {"Retry-After": "inf"}, b"", rejected(R.RATE_LIMITED, 429, detail="")),
-    (429, {"Retry-After": "nan"}, b"", rejected(R.RATE_LIMITED, 429, detail="")),
-    (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"", rejected(R.RATE_LIMITED, 429, detail="")),
+    (429, {"retry-after": "7"}, error(20429), rejected(R.RATE_LIMITED, 429, "20429", after=7.0)),
+    (429, {"retry-after": "0.5"}, b"", rejected(R.RATE_LIMITED, 429, detail="", after=0.5)),
+    (429, {"retry-after": "-5"}, b"", rejected(R.RATE_LIMITED, 429, detail="", after=0.0)),
+    (429, {"retry-after": "1e9"}, b"", rejected(R.RATE_LIMITED, 429, detail="", after=86_400.0)),
+    (429, {"retry-after": "inf"}, b"", rejected(R.RATE_LIMITED, 429, detail="")),
+    (429, {"retry-after": "nan"}, b"", rejected(R.RATE_LIMITED, 429, detail="")),
+    (429, {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"", rejected(R.RATE_LIMITED, 429, detail="")),
     (400, {}, error(20429), rejected(R.RATE_LIMITED, 400, "20429")),
     (400, {}, error(14107), rejected(R.RATE_LIMITED, 400, "14107")),
     # unavailable: its own word that it did not process it
     (503, {}, error(20503), rejected(R.PROVIDER_UNAVAILABLE, 503, "20503")),
-    (503, {"Retry-After": "3"}, error(20503), rejected(R.PROVIDER_UNAVAILABLE, 503, "20503", after=3.0)),
+    (503, {"retry-after": "3"}, error(20503), rejected(R.PROVIDER_UNAVAILABLE, 503, "20503", after=3.0)),
     # what may hide a success
     (500, {}, error(20500, "oops"), U(R.PROVIDER_ERROR, "oops", 500)),
     (400, {}, error(20500, "oops"), U(R.PROVIDER_ERROR, "oops", 400)),
@@ -124,7 +124,7 @@ bodies = st.one_of(
 )  # fmt: skip
 
 
-@given(st.integers(200, 599), st.dictionaries(st.just("Retry-After"), st.text(max_size=12)), bodies)
+@given(st.integers(200, 599), st.dictionaries(st.just("retry-after"), st.text(max_size=12)), bodies)
 def test_no_answer_makes_it_stumble(status: int, headers: dict[str, str], body: bytes) -> None:
     """And whatever it makes of one can be written to the database."""
     found = outcome_of(status, headers, body)

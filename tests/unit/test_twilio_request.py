@@ -129,7 +129,7 @@ def test_a_request_is_valid_and_the_same_as_the_librarys(sender: str, given_: Re
     check(form)
     url, expected = by_the_library(given_, sender)
     assert form == expected
-    assert str(twilio(sender)._url) == url
+    assert str(twilio(sender).url) == url
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=300))
@@ -161,7 +161,7 @@ def test_the_fields_come_in_a_fixed_order() -> None:
 )
 def test_the_base_url_is_kept_whole(base_url: str, expected: str) -> None:
     account = TwilioAccount(account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN, sender=SENDER, base_url=base_url)
-    assert str(Twilio(account)._url) == f"{expected}/Accounts/{ACCOUNT_SID}/Messages.json"
+    assert str(Twilio(account).url) == f"{expected}/Accounts/{ACCOUNT_SID}/Messages.json"
 
 
 def test_an_account_shows_no_token() -> None:

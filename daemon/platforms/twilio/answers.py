@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -11,8 +12,8 @@ from daemon.model import Accepted, Outcome, Reason, Rejected, Unknown
 from daemon.platforms.twilio.errors import reason_for
 
 
-def outcome_of(status: int, headers: Any, body: bytes) -> Outcome:
-    """The outcome of a POST Messages that was answered."""
+def outcome_of(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
+    """The outcome of a POST Messages that was answered; the headers' names are in small letters."""
     answer = _json(body)
     if 200 <= status < 300:
         sid = answer.get("sid")
@@ -24,10 +25,10 @@ def outcome_of(status: int, headers: Any, body: bytes) -> Outcome:
     detail = str(answer.get("message") or "")[:300].replace("\0", "")
     if status == 429 or code == 20429:
         return Rejected(
-            Reason.RATE_LIMITED, _text(code), detail, _seconds(headers.get("Retry-After")), status
+            Reason.RATE_LIMITED, _text(code), detail, _seconds(headers.get("retry-after")), status
         )
     if code == 20503:
-        asked = _seconds(headers.get("Retry-After"))
+        asked = _seconds(headers.get("retry-after"))
         return Rejected(Reason.PROVIDER_UNAVAILABLE, _text(code), detail, asked, status)
     if status >= 500 or code == 20500:
         return Unknown(Reason.PROVIDER_ERROR, detail or f"HTTP {status}", status)

@@ -16,7 +16,6 @@ import aiohttp
 from aiolimiter import AsyncLimiter
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest import Client
-from yarl import URL
 
 from daemon.model import (
     Accepted,
@@ -30,16 +29,10 @@ from daemon.model import (
     Unknown,
 )
 from daemon.platforms.base import LEASE_RAN_OUT, CallbackRequest, CannotTell, Found
+from daemon.platforms.http import HeldBack, NoAnswer, NoAnswerInTime, NotMade, PostClient
 from daemon.platforms.twilio import callbacks
 from daemon.platforms.twilio.answers import outcome_of, same_text
-from daemon.platforms.twilio.wire import (
-    Call,
-    FencedRequest,
-    LeaseRanOut,
-    RedirectedHttpClient,
-    encode,
-    present_call,
-)
+from daemon.platforms.twilio.wire import RedirectedHttpClient, encode
 
 API_URL = "https://api.twilio.com"
 LONGEST_BODY = 1600  # error 21617
@@ -73,69 +66,52 @@ class Twilio:
 
     def __init__(self, account: TwilioAccount) -> None:
         self._account = account
-        base = account.base_url.rstrip("/")
-        self._url = URL(f"{base}/2010-04-01/Accounts/{account.account_sid}/Messages.json", encoded=True)
-        login = base64.b64encode(f"{account.account_sid}:{account.auth_token}".encode()).decode()
-        self._headers = {
-            "Authorization": f"Basic {login}",
-            "Content-Type": "application/x-www-form-urlencoded",
-            "Accept": "application/json",
-            "User-Agent": "duly",
-        }
-        self._session: aiohttp.ClientSession | None = None
+        self.url = f"{account.base_url.rstrip('/')}/2010-04-01/Accounts/{account.account_sid}/Messages.json"
+        self._posts: PostClient | None = None
         self._lookups = AsyncLimiter(_LOOKUPS_PER_SECOND, 1)
         self._client: Client | None = None
 
     async def open(self) -> None:
-        """Makes the session; the conveniences of aiohttp that are off here would double a call's cost."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(10.0, self._account.timeout_seconds)),
-            request_class=FencedRequest,
-            skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept", "Content-Type"),
-            auto_decompress=False,
+        """Makes the client for sending and twilio's own for all else."""
+        account = self._account
+        login = base64.b64encode(f"{account.account_sid}:{account.auth_token}".encode()).decode()
+        self._posts = PostClient(
+            self.url,
+            {
+                "Authorization": f"Basic {login}",
+                "Content-Type": "application/x-www-form-urlencoded",
+                "Accept": "application/json",
+                "User-Agent": "duly",
+            },
+            timeout_seconds=account.timeout_seconds,
         )
         self._client = Client(
-            self._account.account_sid,
-            self._account.auth_token,
-            http_client=RedirectedHttpClient(self._account.base_url, self._account.timeout_seconds),
+            account.account_sid,
+            account.auth_token,
+            http_client=RedirectedHttpClient(account.base_url, account.timeout_seconds),
         )
 
     async def close(self) -> None:
         """Closes both clients."""
-        if self._session is not None:
-            await self._session.close()
+        if self._posts is not None:
+            await self._posts.close()
         if self._client is not None:
             await self._client.http_client.close()
 
     async def send(self, rendered: Rendered) -> Outcome:
         """One POST. What is known afterwards is in the outcome."""
-        assert self._session is not None, "open() comes first"
-        body = encode(self.form(rendered))
-        call = Call(rendered.may_begin)
-        present_call.set(call)
+        assert self._posts is not None, "open() comes first"
         try:
-            async with (
-                asyncio.timeout(self._account.timeout_seconds),
-                self._session.post(
-                    self._url, data=body, headers=self._headers, allow_redirects=False
-                ) as response,
-            ):
-                return outcome_of(response.status, response.headers, await response.read())
-        except LeaseRanOut:
+            answer = await self._posts.post(encode(self.form(rendered)), rendered.may_begin)
+        except HeldBack:
             return LEASE_RAN_OUT
-        except aiohttp.ConnectionTimeoutError:
-            return Rejected(Reason.CONNECTION_FAILED, detail="no connection in time", reached=False)
-        except aiohttp.ClientConnectorError as error:
-            return Rejected(Reason.CONNECTION_FAILED, detail=_words(error), reached=False)
-        except TimeoutError:
-            if not call.begun:
-                call.may_begin = lambda: False  # nor will it
-                return Rejected(Reason.CONNECTION_FAILED, detail="no connection in time", reached=False)
+        except NotMade as error:
+            return Rejected(Reason.CONNECTION_FAILED, detail=str(error), reached=False)
+        except NoAnswerInTime:
             return Unknown(Reason.TIMED_OUT, detail=f"no answer within {self._account.timeout_seconds:g} s")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Unknown(Reason.CONNECTION_LOST, detail=_words(error))
+        except NoAnswer as error:
+            return Unknown(Reason.CONNECTION_LOST, detail=str(error))
+        return outcome_of(answer.status, answer.headers, answer.body)
 
     def form(self, rendered: Rendered) -> list[tuple[str, str]]:
         """The parameters of the call, in a fixed order."""

@@ -1,53 +1,15 @@
-"""How calls leave: a request that can still be held back, the form's encoding, twilio's own client redirected."""
+"""How calls leave: the form's encoding, and twilio's own client redirected."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.connector import Connection
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from yarl import URL
 
 _NO_QUERY = URL("/")
-
-
-@dataclass(slots=True)
-class Call:
-    """The call that the present task is making."""
-
-    may_begin: Callable[[], bool]
-    begun: bool = False  # whether a byte of it may have left
-
-
-present_call: ContextVar[Call] = ContextVar("call")
-
-
-class LeaseRanOut(aiohttp.ClientError):
-    """The request was held back: nothing of it has left."""
-
-
-class FencedRequest(aiohttp.ClientRequest):
-    """A request that asks `may_begin` once the connection is there and nothing has been written yet.
-
-    aiohttp keeps the headers back until it writes the body, so this is the last moment it offers.
-    """
-
-    async def write_bytes(
-        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
-    ) -> None:
-        call = present_call.get()
-        if not call.may_begin():
-            assert conn.protocol is not None
-            conn.protocol.set_exception(LeaseRanOut())
-            return
-        call.begun = True
-        await super().write_bytes(writer, conn, content_length)
 
 
 class RedirectedHttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]
