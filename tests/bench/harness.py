@@ -17,7 +17,9 @@ from typing import Any
 
 import asyncpg
 
-from daemon.config import Config, parse_config
+from daemon.config import Config, PlatformConfig, parse_config
+from daemon.platforms.base import Platform
+from daemon.platforms.registry import make_platform
 from daemon.runtime import Runtime
 from daemon.store.database import Connection, Database
 from daemon.store.embedded import start
@@ -137,16 +139,43 @@ def configured(dsn: str, url: str, concurrency: int = 100) -> Config:
     )
 
 
+class HeldDaemon:
+    """A daemon in this process, joined and idle: its fetcher is held back until `work`."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._fetcher = runtime.fetcher
+        runtime.supervisor.actors.remove(self._fetcher)
+
+    async def work(self, done: Callable[[], Awaitable[bool]]) -> None:
+        """Lets it fetch until `done` says so."""
+        fetching = asyncio.create_task(self._fetcher.run())
+        try:
+            while not await done():
+                await asyncio.sleep(0.02)
+        finally:
+            await self._fetcher.stop()
+            await fetching
+
+
 @contextlib.asynccontextmanager
-async def ready_daemon(config: Config, dsn: str) -> AsyncIterator[Runtime]:
-    """A daemon in this process, joined and idle, its fetcher held back until `release`."""
-    runtime = Runtime(config, Database(lambda: dsn))
+async def held_daemon(
+    config: Config, dsn: str, make: Callable[[PlatformConfig], Platform] = make_platform
+) -> AsyncIterator[HeldDaemon]:
+    """A daemon that waits for its `work`. `make`: what it sends by, as Runtime takes it."""
+    runtime = Runtime(config, Database(lambda: dsn), make)
+    held = HeldDaemon(runtime)
     await runtime.start()
     task = asyncio.create_task(runtime.supervisor.run())
     await runtime.membership.joined.wait()
+    await asyncio.sleep(0.5)
     try:
-        yield runtime
+        yield held
     finally:
         runtime.supervisor.stop()
         await task
         await runtime.close()
+
+
+async def recorded(conn: Connection, messages: int) -> bool:
+    """Whether so many attempts are stored."""
+    return bool(await conn.fetchval("select count(*) >= $1 from duly.attempt", messages))

@@ -20,7 +20,6 @@ from daemon.model import Rendered
 from daemon.platforms.twilio.wire import encode
 from daemon.queue import fetcher
 from daemon.queue.line import Line
-from daemon.runtime import Runtime
 from daemon.store.database import Connection
 from daemon.store.sql import query
 from tests.bench.harness import (
@@ -31,8 +30,9 @@ from tests.bench.harness import (
     configured,
     fill,
     fresh_database,
+    held_daemon,
     raw_stand_in,
-    ready_daemon,
+    recorded,
     timed,
 )
 
@@ -85,16 +85,9 @@ async def lean_loop(url: str, messages: int) -> Took:
 
 async def duly(dsn: str, url: str, conn: Connection, messages: int) -> Took:
     """The whole daemon on the same number of queued rows, from the first lease to the last recorded attempt."""
-    async with ready_daemon(configured(dsn, url, _CONCURRENCY), dsn) as runtime:
-        await asyncio.sleep(0.5)
-        await fill(conn, messages)
-        return await timed(lambda: _until_recorded(runtime, conn, messages))
-
-
-async def _until_recorded(runtime: Runtime, conn: Connection, messages: int) -> None:
-    runtime.fetcher.look_soon()
-    while await conn.fetchval("select count(*) from duly.attempt") < messages:
-        await asyncio.sleep(0.02)
+    await fill(conn, messages)
+    async with held_daemon(configured(dsn, url, _CONCURRENCY), dsn) as daemon:
+        return await timed(lambda: daemon.work(lambda: recorded(conn, messages)))
 
 
 async def run(*, quick: bool) -> dict[str, Result]:
@@ -127,6 +120,20 @@ async def run(*, quick: bool) -> dict[str, Result]:
 @contextlib.contextmanager
 def _without_mark() -> Iterator[None]:
     """A lease that marks by itself: what the job would cost without a second durable statement."""
+    lease = unmarked_lease()
+
+    async def marked(_line: Line, batch: Sequence[Rendered]) -> dict[UUID, int]:
+        return {rendered.delivery.id: rendered.delivery.lease_token for rendered in batch}
+
+    with (
+        mock.patch.object(Line, "_ask_to_mark", marked),
+        mock.patch.object(fetcher, "query", lambda name: lease if name == "lease" else query(name)),
+    ):
+        yield
+
+
+def unmarked_lease() -> str:
+    """lease.sql, changed so that what it leases is marked at once."""
     lease = query("lease")
     for old, new in (
         ("else 'leased' end)::duly.state", "else 'sending' end)::duly.state"),
@@ -139,12 +146,4 @@ def _without_mark() -> Iterator[None]:
     ):
         assert old in lease, old
         lease = lease.replace(old, new)
-
-    async def marked(_line: Line, batch: Sequence[Rendered]) -> set[UUID]:
-        return {rendered.delivery.id for rendered in batch}
-
-    with (
-        mock.patch.object(Line, "_ask_to_mark", marked),
-        mock.patch.object(fetcher, "query", lambda name: lease if name == "lease" else query(name)),
-    ):
-        yield
+    return lease
