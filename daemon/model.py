@@ -183,7 +183,7 @@ class Delivery:
         return self.attempt - self.forgiven
 
 
-def _always() -> bool:
+def _always(_lease_token: int) -> bool:
     return True
 
 
@@ -197,7 +197,11 @@ class Rendered:
     media_urls: tuple[str, ...] = ()
     status_callback: str | None = None  # absolute URL that carries our delivery id and attempt
     validity_seconds: int | None = None  # how long the platform may keep trying
-    may_begin: Callable[[], bool] = _always  # asked right before the first byte leaves: is it still ours?
+    owns: Callable[[int], bool] = _always  # whether what this token leased is still ours
+
+    def may_begin(self) -> bool:
+        """Asked right before the first byte leaves."""
+        return self.owns(self.delivery.lease_token)
 
 
 @dataclass(frozen=True, slots=True)

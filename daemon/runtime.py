@@ -247,7 +247,9 @@ class Runtime:
             membership=self.membership,
             recorder=self.recorder,
             render=Renderer(
-                hook_url(config.web.public_url, platform_config.kind, account, "status"), senders
+                hook_url(config.web.public_url, platform_config.kind, account, "status"),
+                senders,
+                self.membership.owns,
             ),
             limit=lambda: self._account_limits.of(account),
             sender_limits=self._sender_limits,

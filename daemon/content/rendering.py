@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote
 
 from daemon import clock
@@ -15,11 +16,14 @@ class Renderer:
         self,
         hook_url: str | None,
         senders: dict[str, str],
+        owns: Callable[[int], bool] = lambda _: True,
         monotonic: clock.Monotonic = clock.monotonic,
     ) -> None:
-        """`hook_url`: the account's status hook, None without callbacks; `senders`: by workspace."""
+        """`hook_url`: the account's status hook, None without callbacks; `senders`: by workspace;
+        `owns`: whether what a lease token leased is still ours."""
         self._hook_url = hook_url
         self._senders = senders
+        self._owns = owns
         self._monotonic = monotonic
 
     def __call__(self, delivery: Delivery) -> Rendered:
@@ -37,6 +41,7 @@ class Renderer:
             media_urls=delivery.media_urls,
             status_callback=callback,
             validity_seconds=validity,
+            owns=self._owns,
         )
 
 

@@ -35,12 +35,12 @@ class BreakerPolicy:
     probes: int = 3
 
 
-class _Second:
-    """The calls of one second."""
+class _Calls:
+    """How many calls there were, in one second or in the whole window."""
 
     __slots__ = ("at", "calls", "failed", "slow")
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int = 0) -> None:
         self.at = at
         self.calls = self.failed = self.slow = 0
 
@@ -49,15 +49,30 @@ class _Second:
         self.failed += failed
         self.slow += slow
 
+    def forget(self, other: _Calls) -> None:
+        self.calls -= other.calls
+        self.failed -= other.failed
+        self.slow -= other.slow
+
 
 class Breaker:
     """One account's. `allowance` before a call, `record` after it."""
 
-    __slots__ = ("_good_probes", "_opened", "_pause_seconds", "_seconds", "_until", "policy", "why")
+    __slots__ = (
+        "_good_probes",
+        "_opened",
+        "_pause_seconds",
+        "_seconds",
+        "_until",
+        "_window",
+        "policy",
+        "why",
+    )
 
     def __init__(self, policy: BreakerPolicy | None = None) -> None:
         self.policy = policy or BreakerPolicy()
-        self._seconds: deque[_Second] = deque()  # the window, oldest first
+        self._seconds: deque[_Calls] = deque()  # of the window, oldest first
+        self._window = _Calls()  # their sum
         self._until = -math.inf
         self._opened = False
         self._pause_seconds = self.policy.pause_seconds
@@ -95,10 +110,11 @@ class Breaker:
         if self._opened:
             return self._probe(failed=failed or slow, now=now)
         if not self._seconds or self._seconds[-1].at < int(now):
-            self._seconds.append(_Second(int(now)))
+            self._seconds.append(_Calls(int(now)))
         self._seconds[-1].add(failed=failed, slow=slow)
+        self._window.add(failed=failed, slow=slow)
         while self._seconds[0].at < now - self.policy.window_seconds:
-            self._seconds.popleft()
+            self._window.forget(self._seconds.popleft())
         why = self._trouble()
         if why is not None:
             self.trip(why, self.policy.pause_seconds, now)
@@ -111,6 +127,7 @@ class Breaker:
         self._pause_seconds = max(seconds, self.policy.pause_seconds)
         self._good_probes = 0
         self._seconds.clear()
+        self._window = _Calls()
         self.why = why
 
     def _probe(self, *, failed: bool, now: float) -> bool:
@@ -126,11 +143,9 @@ class Breaker:
         return False
 
     def _trouble(self) -> str | None:
-        count = sum(second.calls for second in self._seconds)
+        count, failed, slow = self._window.calls, self._window.failed, self._window.slow
         if count < self.policy.least_calls:
             return None
-        failed = sum(second.failed for second in self._seconds)
-        slow = sum(second.slow for second in self._seconds)
         if failed >= count * self.policy.failure_ratio:
             return f"{failed} of {count} calls failed"
         if slow >= count * self.policy.slow_ratio:

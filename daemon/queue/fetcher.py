@@ -162,12 +162,12 @@ class Fetcher:
             self._membership.node_id,
         )
         self._unsure.remove(token)
-        by_lane: dict[Lane, list[asyncpg.Record]] = {ask.lane: [] for ask in asks}
+        by_lane: dict[tuple[int, str, int], list[asyncpg.Record]] = {_key(ask.lane): [] for ask in asks}
         for row in rows:
-            by_lane[_lane(row)].append(row)
+            by_lane[row["workspace_id"], row["channel"], row["priority"]].append(row)
         emptied = []
         for ask in asks:
-            got = by_lane[ask.lane]
+            got = by_lane[_key(ask.lane)]
             leased = [self._delivery(row, ask.lane, token, leased_at) for row in got if row["leased"]]
             await self._hand_over(ask.account, leased)
             self._board.leased(ask.lane, ask.rows, len(got))
@@ -286,6 +286,11 @@ class Fetcher:
             log.warning("a notification makes no sense", payload=str(payload)[:100])
             self._next_look = 0.0
         self._wake.set()
+
+
+def _key(lane: Lane) -> tuple[int, str, int]:
+    """A lane as rows name it."""
+    return lane.workspace_id, lane.channel.value, lane.priority
 
 
 def _lane(row: asyncpg.Record) -> Lane:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
-from functools import partial
 from itertools import count
 from uuid import UUID
 
@@ -39,9 +38,18 @@ _FAILURES = frozenset({Reason.PROVIDER_UNAVAILABLE, Reason.CONNECTION_FAILED})
 # While a breaker probes, so many deliveries are leased for it.
 _PROBES_WANTED = 3
 
+# A second mark does not wait for the first where it would be this part of all calls: the next calls are marked
+# while those before are made. A smaller one waits, and shares a statement with whatever comes meanwhile.
+_MARKS_AT_ONCE = 2
+_WORTH_A_MARK = 0.25
+
 # A line without a rate keeps so many marked deliveries ahead of its workers, so that none waits for a mark.
 _MOST_AHEAD = 50
 _SAME_SECONDS = 1e-5
+
+# A call by its delivery and lease token: after a lost claim a stale copy of a delivery may stand beside the same
+# one leased again.
+_Call = tuple[UUID, int]
 
 
 class Line:
@@ -85,7 +93,7 @@ class Line:
         self._order = count()
         self._marked: asyncio.Queue[Rendered] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
-        self._in_flight: set[UUID] = set()
+        self._in_flight: set[_Call] = set()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -118,7 +126,7 @@ class Line:
 
     def holds(self) -> set[UUID]:
         """Every delivery this line knows: waiting or in flight."""
-        return self._ready.ids() | self._in_flight
+        return self._ready.ids() | {delivery for delivery, _ in self._in_flight}
 
     def waiting_of(self, workspace_id: int) -> int:
         """How many deliveries of a workspace wait here."""
@@ -172,31 +180,60 @@ class Line:
         await self._idle.wait()
 
     async def _gate(self) -> None:
-        while True:
-            self._changed.clear()
-            if self.waiting and self.breaker.state(self._monotonic()) is BreakerState.OPEN:
-                await self._hand_back(self._clear())  # the rows wait in the database, not here
-            batch, wait_seconds = self._take()
-            if batch:
-                await self._mark(batch)
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_seconds):
-                    await self._changed.wait()
-            if not self.waiting and self.breaker.state(self._monotonic()) is BreakerState.HALF_OPEN:
-                self._on_room()
+        marks: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                self._changed.clear()
+                for mark in [mark for mark in marks if mark.done()]:
+                    marks.remove(mark)
+                    mark.result()
+                if self.waiting and self.breaker.state(self._monotonic()) is BreakerState.OPEN:
+                    await self._hand_back(self._clear())  # the rows wait in the database, not here
+                batch, wait_seconds = self._take(self._least(len(marks)))
+                if batch:
+                    self._in_flight.update(map(_call, batch))
+                    self._idle.clear()
+                    mark = asyncio.create_task(self._mark(batch))
+                    mark.add_done_callback(lambda _: self._changed.set())
+                    marks.add(mark)
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_seconds):
+                        await self._changed.wait()
+                if not self.waiting and self.breaker.state(self._monotonic()) is BreakerState.HALF_OPEN:
+                    self._on_room()
+        finally:
+            for mark in marks:
+                mark.cancel()
+            await asyncio.gather(*marks, return_exceptions=True)
+
+    def _least(self, marks: int) -> float:
+        """How many must be ready and may be called for one more mark beside those under way."""
+        if not marks:
+            return 0
+        return math.inf if marks >= _MARKS_AT_ONCE else self._most_at_once * _WORTH_A_MARK
 
     def _clear(self) -> list[Delivery]:
         self._held.clear()
         return self._ready.clear()
 
-    def _take(self) -> tuple[list[Rendered], float | None]:
-        """What may be called now, charged to its limits; else how long until something may."""
+    @property
+    def _most_at_once(self) -> int:
+        """Deliveries in flight, at most: those marked ahead of their workers included."""
+        ahead = 0 if self._limit().rate.per_second is not None else min(self.concurrency, _MOST_AHEAD)
+        return self.concurrency + ahead
+
+    def _take(self, least: float) -> tuple[list[Rendered], float | None]:
+        """What may be called now, charged to its limits; else how long until something may.
+
+        Where fewer than `least` wait or have a worker, none: then a call or a mark that ends is waited for.
+        """
         now = self._monotonic()
         self._release(now)
         limit = self._limit()
-        ahead = 0 if limit.rate.per_second is not None else min(self.concurrency, _MOST_AHEAD)
-        free = self.concurrency + ahead - len(self._in_flight)
+        free = self._most_at_once - len(self._in_flight)
+        if min(free, self.waiting) < least and self.waiting:
+            return [], None
         allowed = self.breaker.allowance(len(self._in_flight), now)
         if allowed is not None:
             free = min(free, allowed)
@@ -204,8 +241,11 @@ class Line:
             return [], self.breaker.retry_in(now) or None
         batch: list[Rendered] = []
         wait = self._held[0][0] - now if self._held else None
-        while len(batch) < free and self._ready.free:
-            delivery = self._ready.pop()
+        while len(batch) < free:
+            try:
+                delivery = self._ready.pop()
+            except IndexError:  # what is left is held
+                break
             delay = limit.delay(delivery.segments, now)
             if delay > 0:
                 self._ready.put_back(delivery)
@@ -235,24 +275,19 @@ class Line:
 
     async def _mark(self, batch: list[Rendered]) -> None:
         """Passes the last gate with a batch; what comes through goes to the workers."""
-        asked = {rendered.delivery.id for rendered in batch}
-        self._in_flight |= asked
-        self._idle.clear()
-        passed: dict[UUID, int] = {}
+        passed: set[_Call] = set()
         try:
             passed = await self._database.insist(lambda: self._ask_to_mark(batch))
         finally:
-            self._ended(asked - passed.keys())
+            self._ended({_call(rendered) for rendered in batch} - passed)
         for rendered in batch:
-            token = rendered.delivery.lease_token
-            # After a lost claim a stale copy may stand beside the same delivery leased again: one of them passed.
-            if passed.get(rendered.delivery.id) == token:
-                self._marked.put_nowait(replace(rendered, may_begin=partial(self._membership.owns, token)))
+            if _call(rendered) in passed:
+                self._marked.put_nowait(rendered)
         if self.room() > 0:
             self._on_room()
 
-    async def _ask_to_mark(self, batch: Sequence[Rendered]) -> dict[UUID, int]:
-        """The deliveries that may be called, with the lease token each is marked under."""
+    async def _ask_to_mark(self, batch: Sequence[Rendered]) -> set[_Call]:
+        """Those that may be made."""
         ordered = sorted((rendered.delivery for rendered in batch), key=lambda d: d.id)
         rows = await self._database.fetch(
             query("mark"),
@@ -262,7 +297,7 @@ class Line:
             self._membership.node_id,
             self.account,
         )
-        return {row["id"]: row["lease_token"] for row in rows if row["marked"]}
+        return {(row["id"], row["lease_token"]) for row in rows if row["marked"]}
 
     async def _work(self) -> None:
         while True:
@@ -272,7 +307,7 @@ class Line:
                 self._recorder.put(done)
                 self._heed(done)
             finally:
-                self._ended({rendered.delivery.id})
+                self._ended({_call(rendered)})
 
     def _heed(self, done: Done) -> None:
         """Lets the breaker know. Bad credentials stop this account at once, and no other."""
@@ -289,11 +324,15 @@ class Line:
             seconds = round(self.breaker.retry_in(now))
             log.error("breaker opened", account=self.account, why=self.breaker.why, seconds=seconds)
 
-    def _ended(self, ids: set[UUID]) -> None:
-        self._in_flight -= ids
+    def _ended(self, calls: set[_Call]) -> None:
+        self._in_flight -= calls
         self._changed.set()
         if not self._in_flight:
             self._idle.set()
+
+
+def _call(rendered: Rendered) -> _Call:
+    return rendered.delivery.id, rendered.delivery.lease_token
 
 
 def _failed(outcome: Outcome) -> bool:

@@ -42,6 +42,7 @@ class ReadyQueue:
         self._lane_time: dict[Lane, float] = {}
         self._waiting: dict[int, int] = {}  # per workspace
         self._of_priority: dict[int, int] = dict.fromkeys(Priority, 0)
+        self._count = 0
         self._order = count()
         self._returned = count(-(1 << 62))  # what was put back goes before what was pushed
         self._last: _Entry | None = None  # as popped
@@ -49,13 +50,7 @@ class ReadyQueue:
         self._turn = 0
 
     def __len__(self) -> int:
-        return sum(self._of_priority.values())
-
-    @property
-    def free(self) -> bool:
-        """Whether there is one to pop: not all are held."""
-        self._show_unshown()
-        return any(self._has_head(p) for p in Priority)
+        return self._count
 
     def waiting(self, workspace_id: int) -> int:
         """How many deliveries of a workspace are here."""
@@ -76,7 +71,9 @@ class ReadyQueue:
 
     def pop(self) -> Delivery:
         """Removes and returns the next that is not held. Raises `IndexError` if there is none."""
-        self._show_unshown()
+        lane, self._unshown = self._unshown, None
+        if lane is not None:
+            self._show(lane)
         priority = self._next_priority()
         lane = heapq.heappop(self._heads[priority])[2]
         entries = self._lanes[lane]
@@ -88,6 +85,7 @@ class ReadyQueue:
         self._virtual[priority] = max(self._before_last, start)
         self._turn = (self._turn + 1) % _CYCLE
         self._of_priority[priority] -= 1
+        self._count -= 1
         left = self._waiting[delivery.workspace_id] - 1
         if left:
             self._waiting[delivery.workspace_id] = left
@@ -145,12 +143,8 @@ class ReadyQueue:
         if entries[0] is entry and lane != self._unshown:
             self._show(lane)
         self._of_priority[lane.priority] += 1
+        self._count += 1
         self._waiting[lane.workspace_id] = self._waiting.get(lane.workspace_id, 0) + 1
-
-    def _show_unshown(self) -> None:
-        lane, self._unshown = self._unshown, None
-        if lane is not None:
-            self._show(lane)
 
     def _show(self, lane: Lane) -> None:
         """Makes a lane's first one of the heads, unless it is held."""
@@ -171,7 +165,7 @@ class ReadyQueue:
         return False
 
     def _next_priority(self) -> int:
-        present = [p for p in Priority if self._has_head(p)]
+        present = [priority for priority, heads in self._heads.items() if heads and self._has_head(priority)]
         if not present:
             raise IndexError("nothing is ready")
         if self._turn == _BULK_TURN:

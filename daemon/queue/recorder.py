@@ -184,7 +184,7 @@ class Recorder:
         rows = [_row(done, now) for done in batch]
         notices = _notices((done.delivery.id, done.next) for done in batch)
         async with self._database.acquire() as conn, conn.transaction() if notices else nullcontext():
-            await conn.execute(query("record"), *map(list, zip(*rows, strict=True)), account)
+            await conn.execute(query("record"), *map(_column, zip(*rows, strict=True)), account)
             if notices:
                 await conn.executemany(query("notice_make"), notices)
         ends = Counter((done.next.state.value, done.next.reason or "") for done in batch)
@@ -285,6 +285,11 @@ def _one_each(updates: list[StatusUpdate]) -> tuple[list[StatusUpdate], list[Sta
         else:
             first[update.delivery_id] = update
     return sorted(first.values(), key=lambda u: u.delivery_id or UUID(int=0)), rest
+
+
+def _column(values: tuple[object, ...]) -> list[object]:
+    """One array of a statement. Only nulls: an empty one, which unnest fills up with nulls, at no cost."""
+    return [] if values.count(None) == len(values) else list(values)
 
 
 def _row(done: Done, now: float) -> tuple[object, ...]:

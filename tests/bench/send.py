@@ -122,8 +122,8 @@ def _without_mark() -> Iterator[None]:
     """A lease that marks by itself: what the job would cost without a second durable statement."""
     lease = unmarked_lease()
 
-    async def marked(_line: Line, batch: Sequence[Rendered]) -> dict[UUID, int]:
-        return {rendered.delivery.id: rendered.delivery.lease_token for rendered in batch}
+    async def marked(_line: Line, batch: Sequence[Rendered]) -> set[tuple[UUID, int]]:
+        return {(rendered.delivery.id, rendered.delivery.lease_token) for rendered in batch}
 
     with (
         mock.patch.object(Line, "_ask_to_mark", marked),

@@ -109,7 +109,7 @@ def make_line(database: Database, membership: Membership, platform: Twilio, conc
         database=database,
         membership=membership,
         recorder=Recorder(database, lambda _: policies),
-        render=Renderer(None, {}),
+        render=Renderer(None, {}, membership.owns),
         limit=lambda: limits.of("main"),
         sender_limits=senders,
         workspace_limits=limits,

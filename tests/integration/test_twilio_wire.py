@@ -160,7 +160,7 @@ async def test_one_that_was_closed_while_idle_is_replaced_without_doubt() -> Non
 
 async def test_nothing_is_written_once_the_lease_ran_out() -> None:
     async with answering(answer(201, TAKEN)) as server, twilio(server.url) as platform:
-        assert await platform.send(rendered(may_begin=lambda: False)) == LEASE_RAN_OUT
+        assert await platform.send(rendered(owns=lambda _: False)) == LEASE_RAN_OUT
         assert await platform.send(rendered()) == Accepted("SM1", 201)
         assert len(server.requests) == 1
 
