@@ -1,4 +1,7 @@
-"""A raw stand-in: answers every POST with a 201 and a fresh sid, as fast as a Python protocol can."""
+"""A raw stand-in: answers every POST with a 201 and a fresh sid, as fast as a Python protocol can.
+
+`python -m tests.bench.rawserver [MS]` answers after so many milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ _COUNT = count()
 
 class Raw(asyncio.Protocol):
     """Reads requests with a Content-Length, one after the other on a connection."""
+
+    delay_seconds = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -34,14 +39,19 @@ class Raw(asyncio.Protocol):
             self._buffer = self._buffer[end + 4 + length :]
             body = b'{"sid": "SM%032x", "status": "queued"}' % next(_COUNT)
             answer = _HEAD.replace(b"75", b"%d" % len(body)) + body
-            self._transport.write(answer)  # type: ignore[attr-defined]
+            if self.delay_seconds:
+                asyncio.get_running_loop().call_later(self.delay_seconds, self._transport.write, answer)  # type: ignore[attr-defined]
+            else:
+                self._transport.write(answer)  # type: ignore[attr-defined]
 
 
-async def serve() -> None:
+async def serve(delay_ms: float) -> None:
+    """Listens until stdin ends, and says where on stdout."""
+    Raw.delay_seconds = delay_ms / 1000
     server = await asyncio.get_running_loop().create_server(Raw, "127.0.0.1", 0)
     print(f'{{"url": "http://127.0.0.1:{server.sockets[0].getsockname()[1]}"}}', flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
 if __name__ == "__main__":
-    uvloop.run(serve())
+    uvloop.run(serve(float(sys.argv[1]) if len(sys.argv) > 1 else 0.0))
