@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from itertools import count
+from typing import cast
 
 import uvloop
 
@@ -21,7 +22,7 @@ class Raw(asyncio.Protocol):
     delay_seconds = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._buffer = b""
 
     def data_received(self, data: bytes) -> None:
@@ -40,9 +41,13 @@ class Raw(asyncio.Protocol):
             body = b'{"sid": "SM%032x", "status": "queued"}' % next(_COUNT)
             answer = _HEAD.replace(b"75", b"%d" % len(body)) + body
             if self.delay_seconds:
-                asyncio.get_running_loop().call_later(self.delay_seconds, self._transport.write, answer)  # type: ignore[attr-defined]
+                asyncio.get_running_loop().call_later(self.delay_seconds, self._answer, answer)
             else:
-                self._transport.write(answer)  # type: ignore[attr-defined]
+                self._transport.write(answer)
+
+    def _answer(self, answer: bytes) -> None:
+        if not self._transport.is_closing():  # as it is where the client was killed meanwhile
+            self._transport.write(answer)
 
 
 async def serve(delay_ms: float) -> None:

@@ -43,7 +43,8 @@ async def daemon_process(
         port = free_port()
         config = Path(directory) / "duly.toml"
         parts = {"account": f"concurrency = {concurrency}\n{account}", "daemon": daemon}
-        config.write_text(toml(dsn, url, port, **parts))
+        text = toml(dsn, url, port, **parts)
+        config.write_text(text.replace("lease_seconds = 5\n", ""))  # an operator's default
         async with running(config, port) as process:
             yield process
             await process.stop()
