@@ -53,5 +53,5 @@ def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if isinstance(value, Mapping):
             for inner, each in _flat(value):
                 yield f"{name}.{inner}", each
-        elif isinstance(value, (int, float, str)):
+        elif isinstance(value, (int, float, str)) and name != "samples":
             yield name, value

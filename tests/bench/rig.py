@@ -36,15 +36,19 @@ order by n
 
 @contextlib.asynccontextmanager
 async def daemon_process(
-    dsn: str, url: str, *, concurrency: int = 100, account: str = "", daemon: str = ""
+    dsn: str, url: str, *, concurrency: int = 100, account: str = "", default_lease: bool = False
 ) -> AsyncIterator[DaemonProcess]:
-    """A daemon of its own process, ready, without limits unless `account` sets some; stopped in order."""
+    """A daemon of its own process, ready, without limits unless `account` sets some; stopped in order.
+
+    Its lease is short, so that several soon know each other, unless it shall ask as rarely as an operator's does.
+    """
     with TemporaryDirectory(prefix="duly-bench-") as directory:
         port = free_port()
         config = Path(directory) / "duly.toml"
-        parts = {"account": f"concurrency = {concurrency}\n{account}", "daemon": daemon}
-        text = toml(dsn, url, port, **parts)
-        config.write_text(text.replace("lease_seconds = 5\n", ""))  # an operator's default
+        text = toml(dsn, url, port, account=f"concurrency = {concurrency}\n{account}")
+        if default_lease:
+            text = text.replace("lease_seconds = 5\n", "")
+        config.write_text(text)
         async with running(config, port) as process:
             yield process
             await process.stop()
