@@ -12,7 +12,7 @@ test: .venv/dev browser  ## every test
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 bench: .venv/dev  ## the figures of docs/performance.md
-	$(BIN)/python -m tests.bench
+	$(BIN)/duly bench
 
 check: .venv/dev  ## style, types, the systemd units
 	$(BIN)/ruff check .

@@ -128,11 +128,14 @@ class Fetcher:
         return await self._lease(asks) if asks else 0
 
     def _decide(self, now: float) -> list[Ask]:
-        """What to lease now; where lines are nearly full, only what is urgent."""
+        """What to lease now; where lines are nearly full, only what is urgent or of a workspace with nothing there.
+
+        A line full of one workspace's rows would else keep another's single message waiting for its next batch.
+        """
         due = self._board.due(now)
         for urgent in (False, True):
             asks = share(
-                [lane for lane in due if lane.priority == Priority.HIGH] if urgent else due,
+                [lane for lane in due if self._overtakes(lane)] if urgent else due,
                 room={account: line.room(urgent=urgent) for account, line in self._dispatcher.lines.items()},
                 account_of=self._account,
                 allowance=self._allowance,
@@ -141,6 +144,10 @@ class Fetcher:
             if asks:
                 return asks
         return []
+
+    def _overtakes(self, lane: Lane) -> bool:
+        line = self._dispatcher.lines.get(self._account(lane.workspace_id, lane.channel) or "")
+        return lane.priority == Priority.HIGH or (line is not None and not line.waiting_of(lane.workspace_id))
 
     async def _look(self) -> None:
         now = self._monotonic()

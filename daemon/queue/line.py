@@ -104,9 +104,9 @@ class Line:
     def room(self, *, urgent: bool = False) -> int:
         """How many more deliveries this line wants in memory: about two seconds' worth in all.
 
-        It asks for a quarter of that at least, so that leases stay worth their while. What is urgent does not
-        wait for that: it has as much again to itself. It may not take more of what others leave free, or they
-        would never have room while it flows.
+        It asks for a quarter of that at least, so that leases stay worth their while. What is urgent, or of a
+        workspace that has nothing here, does not wait for that: it has as much again to itself. It may not take
+        more of what others leave free, or they would never have room while it flows.
         """
         if self._closing:
             return 0
@@ -120,7 +120,7 @@ class Line:
         quarter = max(1, wanted // 4)
         waiting_urgent = self._ready.of_priority(Priority.HIGH)
         if urgent:
-            return max(0, quarter - waiting_urgent)
+            return max(0, quarter - waiting_urgent - max(0, self.waiting - waiting_urgent - wanted))
         free = wanted - (self.waiting - min(waiting_urgent, quarter))
         return free if free >= quarter else 0
 

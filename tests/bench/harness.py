@@ -1,4 +1,4 @@
-"""What the benchmarks share: a database, a raw stand-in, a daemon in this process, and honest arithmetic."""
+"""What the benchmarks share: a database each, a raw stand-in, a daemon in this process, honest arithmetic."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from daemon.platforms.base import Platform
 from daemon.platforms.registry import make_platform
 from daemon.runtime import Runtime
 from daemon.store.database import Connection, Database
-from daemon.store.embedded import start
+from daemon.store.embedded import EmbeddedHandle, start
 from daemon.store.migrations import migrate
-from tests.support import ROOT
+from tests.support import ROOT, dsn_of
 
 ACCOUNT_SID = "AC0123456789abcdef0123456789abcdef"
 
@@ -33,17 +34,23 @@ ACCOUNT_SID = "AC0123456789abcdef0123456789abcdef"
 class Result:
     """One line of the table. `ratio` is ours to the limit's, the median of the rounds; `spread` its range."""
 
-    ratio: float
+    ratio: float | None
     goal: float | None
     met: bool | None
-    spread: tuple[float, float]
+    spread: tuple[float, float] | None
     unit: str
     facts: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """For --json."""
+        """For --json: the facts stand beside the rest."""
         found = asdict(self)
         return {**{k: v for k, v in found.items() if k != "facts"}, **self.facts}
+
+
+def failed(error: BaseException) -> Result:
+    """The result of a line that came to no figure."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Result(None, None, False, None, "failed", {"error": said})
 
 
 def compared(ratios: Sequence[float], goal: float | None, unit: str, **facts: Any) -> Result:
@@ -69,10 +76,10 @@ async def timed(action: Callable[[], Awaitable[object]]) -> Took:
 
 
 @contextlib.contextmanager
-def raw_stand_in() -> Iterator[str]:
-    """The URL of a raw stand-in in a process of its own."""
+def raw_stand_in(*, delay_ms: float = 0) -> Iterator[str]:
+    """The URL of a raw stand-in in a process of its own, that takes so long to answer."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.bench.rawserver"],
+        [sys.executable, "-m", "tests.bench.rawserver", str(delay_ms)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,
@@ -85,18 +92,43 @@ def raw_stand_in() -> Iterator[str]:
         server.wait()
 
 
+_shared: list[EmbeddedHandle] = []  # the server of a whole run, once there is one
+_databases = count(1)
+
+
 @contextlib.asynccontextmanager
-async def fresh_database() -> AsyncIterator[str]:
-    """The DSN of a migrated embedded database with fsync and synchronous_commit on."""
+async def shared_server() -> AsyncIterator[EmbeddedHandle]:
+    """One embedded server, with fsync and synchronous_commit on, for all that is measured within the block."""
+    if _shared:
+        yield _shared[0]
+        return
     with tempfile.TemporaryDirectory(prefix="duly-bench-") as directory:
         handle = await asyncio.to_thread(start, Path(directory) / "postgres")
+        _shared.append(handle)
         try:
-            conn = await asyncpg.connect(handle.server.dsn)
+            yield handle
+        finally:
+            _shared.clear()
+            await asyncio.to_thread(handle.stop)
+
+
+@contextlib.asynccontextmanager
+async def fresh_database() -> AsyncIterator[str]:
+    """The DSN of a migrated database of its own. What others left to be written is written before."""
+    async with shared_server() as handle:
+        name = f"bench_{next(_databases)}"
+        admin = await asyncpg.connect(handle.server.dsn)
+        try:
+            await admin.execute(f"create database {name}")
+            dsn = dsn_of(handle.server.dsn, name)
+            conn = await asyncpg.connect(dsn)
             await migrate(conn)
             await conn.close()
-            yield handle.server.dsn
+            await admin.execute("checkpoint")
+            yield dsn
+            await admin.execute(f"drop database {name} with (force)")
         finally:
-            await asyncio.to_thread(handle.stop)
+            await admin.close()
 
 
 async def fill(conn: Connection, deliveries: int, workspaces: int = 50) -> None:

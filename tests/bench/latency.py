@@ -1,137 +1,123 @@
 """latency: from the commit of `duly.enqueue`, or from `due_at`, to the request's arrival at the provider.
 
-The daemon is a process of its own and idle; the provider listens in this process, so that one clock tells both.
+The daemon is a process of its own: first idle, then at half of the messages a second that it can send at most.
+The provider listens in this process, so that one clock tells both moments.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
 import random
-import re
 import statistics
-import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Sequence
 
 import asyncpg
-import orjson
 
-from daemon import logs
 from daemon.store.database import Connection
-from tests.bench.harness import Result, fresh_database
-from tests.bench.rawserver import Raw
-from tests.support import DaemonProcess, free_port, running, toml
+from tests.bench.harness import Result, compared, fresh_database
+from tests.bench.rig import Arrivals, Producer, backlog, daemon_process, producing, register
 
-
-class Arrivals:
-    """A provider that notes when each delivery's request was there."""
-
-    def __init__(self) -> None:
-        self.at: dict[str, asyncio.Future[float]] = {}
-
-    @contextlib.asynccontextmanager
-    async def listen(self) -> AsyncIterator[str]:
-        """The URL to send to."""
-        arrivals = self
-
-        class Noting(Raw):
-            def data_received(self, data: bytes) -> None:
-                now = time.time()
-                for found in re.finditer(rb"delivery%3D([0-9a-f-]{36})", data):
-                    arrivals.of(found[1].decode()).set_result(now)
-                super().data_received(data)
-
-        server = await asyncio.get_running_loop().create_server(Noting, "127.0.0.1", 0)
-        async with server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    def of(self, delivery: str) -> asyncio.Future[float]:
-        """When that delivery's request came, in seconds since the epoch."""
-        return self.at.setdefault(delivery, asyncio.get_running_loop().create_future())
+_IDLE_P50_MS, _BUSY_P99_MS = 5.0, 100.0
+_WORKSPACES = 50
+_ROUNDS = 3
 
 
 async def run(*, quick: bool) -> dict[str, Result]:
-    """The entries `latency` (enqueue → POST) and `due` (due_at → POST)."""
-    samples = 20 if quick else 200
-    arrivals = Arrivals()
-    with TemporaryDirectory(prefix="duly-bench-") as directory:
-        async with arrivals.listen() as url, fresh_database() as dsn:
-            port = free_port()
-            config = Path(directory) / "duly.toml"
-            config.write_text(toml(dsn, url, port))
-            async with running(config, port) as daemon:
-                return await _measure(daemon, dsn, arrivals, samples)
-
-
-async def _measure(daemon: DaemonProcess, dsn: str, arrivals: Arrivals, samples: int) -> dict[str, Result]:
-    conn = await asyncpg.connect(dsn)
-    rng = random.Random(1)
-    try:
-        await daemon.ready()
-        fresh = [await _fresh(conn, arrivals, rng) for _ in range(samples)]
-        due = [await _due(conn, arrivals, rng) for _ in range(samples // 4)]
-    finally:
+    """The entry `latency`: how often the time taken fits into the time allowed, idle or busy, the worse of both."""
+    samples, window_seconds, rows = (4, 0.6, 2_000) if quick else (60, 8.0, 20_000)
+    arrivals, rng = Arrivals(), random.Random(1)
+    async with arrivals.listen() as url, fresh_database() as dsn:
+        conn = await asyncpg.connect(dsn)
+        async with daemon_process(dsn, url):
+            await asyncio.sleep(0.5)
+            idle = [
+                [await _fresh(conn, arrivals, rng.uniform(0.05, 0.3), rng) for _ in range(samples)]
+                for _ in range(_ROUNDS)
+            ]
+            due = await asyncio.gather(*(_due(dsn, arrivals, nth) for nth in range(samples)))
+            most = await _most_per_second(dsn, conn, arrivals, rows)
+            producer = Producer(conn, await register(conn, _WORKSPACES), most / 2)
+            busy, sent = await _at_half_load(dsn, producer, arrivals, window_seconds, rng)
         await conn.close()
+    fits = [
+        min(_IDLE_P50_MS / percentiles(quiet)["p50_ms"], _BUSY_P99_MS / percentiles(loaded)["p99_ms"])
+        for quiet, loaded in zip(idle, busy, strict=True)
+    ]
     return {
-        "latency": _result(fresh, 5.0, "ms, enqueue's commit to POST, idle"),
-        "due": _result(due, None, "ms, due_at to POST, idle"),
+        "latency": compared(
+            fits,
+            1.0,
+            f"of {_IDLE_P50_MS:g} ms p50 idle, {_BUSY_P99_MS:g} ms p99 at half load, the worse",
+            idle=percentiles([each for some in idle for each in some]),
+            half_load=percentiles([each for some in busy for each in some]),
+            due=percentiles(due),
+            most_per_second=round(most),
+            half_load_per_second=round(sent),
+        )
     }
 
 
-async def _fresh(conn: Connection, arrivals: Arrivals, rng: random.Random) -> float:
-    await asyncio.sleep(rng.uniform(0.05, 0.3))
-    delivery = await conn.fetchval("select duly.enqueue('clinic', 'sms', '+14155550123', 'Hello')")
+async def _fresh(conn: Connection, arrivals: Arrivals, pause_seconds: float, rng: random.Random) -> float:
+    """Milliseconds from the commit of one `enqueue` to its POST."""
+    await asyncio.sleep(pause_seconds)
+    number = f"+1415555{rng.randrange(10_000):04}"
+    delivery = await conn.fetchval("select duly.enqueue('clinic', 'sms', $1, 'Hello')", number)
     committed = time.time()
     return (await arrivals.of(str(delivery)) - committed) * 1000
 
 
-async def _due(conn: Connection, arrivals: Arrivals, rng: random.Random) -> float:
+async def _due(dsn: str, arrivals: Arrivals, nth: int) -> float:
+    """Milliseconds from `due_at`, by the database's clock, which is this machine's."""
+    await asyncio.sleep(nth * 0.07)
+    conn = await asyncpg.connect(dsn)
     row = await conn.fetchrow(
         """select duly.enqueue('clinic', 'sms', '+14155550123', 'Hello', due_at => d.at) as id,
                   extract(epoch from d.at)::float8 as due
            from (select clock_timestamp() + make_interval(secs => $1::float8) as at) d""",
-        rng.uniform(0.3, 0.8),
+        random.Random(nth).uniform(0.5, 1.0),
     )
+    await conn.close()
     assert row is not None
     late: float = await arrivals.of(str(row["id"])) - row["due"]
     return late * 1000
 
 
-def _result(milliseconds: Sequence[float], goal: float | None, unit: str) -> Result:
+async def _most_per_second(dsn: str, conn: Connection, arrivals: Arrivals, rows: int) -> float:
+    """How fast the daemon sends a backlog: the middle four fifths of it, by their arrival."""
+    before = len(arrivals.at)
+    await backlog(dsn, rows, _WORKSPACES)
+    async with asyncio.timeout(120):
+        while len(arrivals.at) < before + rows:
+            await asyncio.sleep(0.05)
+        while await conn.fetchval("select count(*) from duly.delivery_row where state <> 'sent'"):
+            await asyncio.sleep(0.1)
+    times = list(arrivals.at.values())[before:]
+    first, last = rows // 10, rows * 9 // 10
+    return (last - first) / (times[last] - times[first])
+
+
+async def _at_half_load(
+    dsn: str, producer: Producer, arrivals: Arrivals, window_seconds: float, rng: random.Random
+) -> tuple[list[list[float]], float]:
+    """Latencies of probes among the load, a list a round; and how many a second were really sent."""
+    probes: list[list[float]] = []
+    conn = await asyncpg.connect(dsn)
+    with producing(producer, seconds=3600):
+        await asyncio.sleep(min(2.0, window_seconds))
+        begun, before = time.monotonic(), len(arrivals.at)
+        for _ in range(_ROUNDS):
+            end, found = time.monotonic() + window_seconds, []
+            while time.monotonic() < end:
+                found.append(await _fresh(conn, arrivals, rng.uniform(0.005, 0.03), rng))
+            probes.append(found)
+        sent = (len(arrivals.at) - before) / (time.monotonic() - begun)
+    await conn.close()
+    return probes, sent
+
+
+def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+    """What the facts say of a list of times."""
     found = sorted(milliseconds)
-    p50 = statistics.median(found)
-    met = None if goal is None else p50 < goal
-    facts = {f"p{p}_ms": round(found[min(len(found) - 1, len(found) * p // 100)], 2) for p in (50, 95, 99)}
-    return Result(
-        round(p50, 2),
-        goal,
-        met,
-        (round(found[0], 2), round(found[-1], 2)),
-        unit,
-        {**facts, "samples": len(found)},
-    )
-
-
-def main() -> int:
-    """Only these figures: `python -m tests.bench.latency [--quick] [--json]`."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.latency")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the samples")
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    logs.configure("warning")
-    results = asyncio.run(run(quick=options.quick))
-    if options.json:
-        facts = {name: result.as_json() for name, result in results.items()}
-        print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
-    else:
-        for result in results.values():
-            print(f"{result.unit}: {', '.join(f'{k} {v}' for k, v in result.as_json().items())}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    at = {f"p{p}_ms": round(found[min(len(found) - 1, len(found) * p // 100)], 2) for p in (95, 99)}
+    return {"p50_ms": round(statistics.median(found), 2), **at, "samples": len(found)}
