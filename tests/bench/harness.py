@@ -69,18 +69,17 @@ async def timed(action: Callable[[], Awaitable[object]]) -> Took:
 @contextlib.contextmanager
 def raw_stand_in() -> Iterator[str]:
     """The URL of a raw stand-in in a process of its own."""
-    server = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.bench.rawserver"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,
-    )
-    assert server.stdout is not None
-    try:
-        yield json.loads(server.stdout.readline())["url"]
-    finally:
-        server.kill()
-        server.wait()
+    ) as server:
+        assert server.stdout is not None
+        try:
+            yield json.loads(server.stdout.readline())["url"]
+        finally:
+            server.kill()
 
 
 @contextlib.asynccontextmanager
