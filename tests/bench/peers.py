@@ -15,6 +15,7 @@ import random
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,22 +115,25 @@ async def _rounds(
         rivals = [standing.per_second[-1] for standing in theirs.values() if standing.per_second]
         if rivals:
             ratios.append(ours.per_second[-1] / max(rivals))
-    return _result(ours, theirs, skipped, ratios, messages)
+    return standings(ours, theirs, skipped, ratios, messages)
 
 
-def _result(
+def standings(
     ours: Standing, theirs: dict[str, Standing], skipped: dict[str, str], ratios: list[float], messages: int
 ) -> Result:
+    """The entry, from what the rounds noted."""
     facts: dict[str, Any] = {"messages": messages, "duly": ours.as_json()}
     facts |= {name: standing.as_json() for name, standing in theirs.items() if name not in skipped}
     facts |= {name: {"skipped": why} for name, why in skipped.items()}
-    if "bullmq" not in skipped:
+    if "bullmq" in theirs and "bullmq" not in skipped:
         facts["bullmq"]["redis"] = environments.REDIS_SETTINGS
     unit = "of the fastest peer's messages/s"
-    if not ratios:
-        return Result(0.0, 1.0, None, (0.0, 0.0), f"{unit}: none could take part", facts)
     middles = {n: statistics.median(s.per_second) for n, s in theirs.items() if n not in skipped}
-    return compared(ratios, 1.0, unit, fastest=max(middles, key=lambda name: middles[name]), **facts)
+    if not middles:
+        return Result(0.0, 1.0, None, (0.0, 0.0), f"{unit}: none could take part", facts)
+    result = compared(ratios, 1.0, unit, fastest=max(middles, key=lambda name: middles[name]), **facts)
+    # The goal is to be ahead of every one: against only some of them it can be missed, not met.
+    return replace(result, met=None) if skipped and result.met else result
 
 
 async def _our_turn(place: Place, standing: Standing, messages: int) -> None:

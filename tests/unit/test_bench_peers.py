@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.bench import environments
+from tests.bench.contest import Standing
 from tests.bench.environments import CONTESTANTS, CannotTakePart, node_environment
-from tests.bench.peers import PEERS, entrants
+from tests.bench.peers import PEERS, entrants, standings
 
 _EXACT = re.compile(r"\d+\.\d+\.\d+")
 _NODE_PEERS = [peer for peer in PEERS if peer.environment is node_environment]
@@ -114,3 +115,11 @@ def test_the_python_manifest_pins_each_package_by_version_and_hash() -> None:
 def test_every_peer_has_a_program() -> None:
     programs = {path.name for path in CONTESTANTS.rglob("on_*")}
     assert {peer.program for peer in PEERS} == programs
+
+
+def test_the_goal_is_not_met_against_only_some_of_the_peers() -> None:
+    ours, slow = Standing([100]), Standing([50])
+    assert standings(ours, {"slow": slow}, {}, [2.0], 10).met is True
+    assert standings(ours, {"slow": slow}, {"fast": "not installed"}, [2.0], 10).met is None
+    assert standings(ours, {"slow": Standing([200])}, {"fast": "not installed"}, [0.5], 10).met is False
+    assert standings(ours, {}, {"fast": "not installed"}, [], 10).met is None
