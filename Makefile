@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench format lock browser clean
+.PHONY: demo test check bench format lock browser redis clean
 .DELETE_ON_ERROR:
 
 demo: .venv/run  ## run Duly with its own Postgres and a stand-in for Twilio, and watch it work
@@ -11,7 +11,7 @@ demo: .venv/run  ## run Duly with its own Postgres and a stand-in for Twilio, an
 test: .venv/dev browser  ## every test
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-bench: .venv/dev  ## the figures of docs/performance.md
+bench: .venv/dev redis  ## the figures of docs/performance.md
 	$(BIN)/duly bench
 
 check: .venv/dev  ## style, types, the systemd units
@@ -29,6 +29,12 @@ browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	|| echo "no chromium: install it, or the browser tests are skipped"
+
+# Redis for BullMQ, one of the benchmark's peers; Debian's package would start a server of its own: keep it from that.
+redis:
+	@command -v redis-server >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && RUNLEVEL=1 apt-get install -y -qq redis-server >/dev/null 2>&1; } \
+	|| echo "no redis-server: install it, or the benchmark leaves out BullMQ"
 
 .venv/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Duly needs Python 3.11 or newer: make PYTHON=python3.12 …")'
@@ -49,6 +55,8 @@ browser:
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra embedded pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra embedded --group dev pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header tests/bench/contestants/python/requirements.in -o tests/bench/contestants/python/requirements.txt
+	cd tests/bench/contestants/node && npm install --silent --package-lock-only
 
 clean:
-	rm -rf .venv .duly .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .duly .bench .mypy_cache .ruff_cache .pytest_cache .hypothesis

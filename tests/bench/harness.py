@@ -78,18 +78,17 @@ async def timed(action: Callable[[], Awaitable[object]]) -> Took:
 @contextlib.contextmanager
 def raw_stand_in(*, delay_ms: float = 0) -> Iterator[str]:
     """The URL of a raw stand-in in a process of its own, that takes so long to answer."""
-    server = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.bench.rawserver", str(delay_ms)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=ROOT,
-    )
-    assert server.stdout is not None
-    try:
-        yield json.loads(server.stdout.readline())["url"]
-    finally:
-        server.kill()
-        server.wait()
+    ) as server:
+        assert server.stdout is not None
+        try:
+            yield json.loads(server.stdout.readline())["url"]
+        finally:
+            server.kill()
 
 
 _shared: list[EmbeddedHandle] = []  # the server of a whole run, once there is one
