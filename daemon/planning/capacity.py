@@ -267,11 +267,11 @@ def _lanes(pieces: Sequence[Piece]) -> list[_Lane]:
 
 
 def _gates(pieces: Iterable[Piece], limits: Mapping[K, Limit], key: Callable[[Piece], K]) -> dict[K, Gate]:
-    waiting: dict[K, bool] = {}
+    waited: dict[K, float] = {}
     for piece in pieces:
         name = key(piece)
-        waiting[name] = waiting.get(name, False) or piece.due_seconds <= 0
-    return {name: Gate(limits.get(name, NO_LIMIT), waiting=due) for name, due in waiting.items()}
+        waited[name] = max(waited.get(name, 0.0), -piece.due_seconds)
+    return {name: Gate(limits.get(name, NO_LIMIT), waited_seconds=of) for name, of in waited.items()}
 
 
 def _longest(pieces: Iterable[Piece], limits: Mapping[K, Limit], key: Callable[[Piece], K]) -> float:

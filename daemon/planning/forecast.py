@@ -8,7 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from daemon.config import Config
@@ -28,6 +28,8 @@ _MOST_PIECES = 20_000
 # and it goes before what the limits allow if it is less than this part of that.
 _MEASURED_SPANS = int(EARLY_SECONDS / 10)
 _SLOWER = 0.85
+# Longer than this is for ever, and no date.
+_LONGEST_SECONDS = 100 * 365 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,10 @@ class Forecast:
     workspaces: Mapping[str, Outlook]
     accounts: Mapping[str, Outlook]
     cohorts: Sequence[tuple[Cohort, Outlook]]
+
+    def moment(self, seconds: float | None) -> datetime | None:
+        """The time that is so many seconds from its now."""
+        return None if seconds is None else self.at + timedelta(seconds=min(seconds, _LONGEST_SECONDS))
 
 
 def forecast(

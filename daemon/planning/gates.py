@@ -11,6 +11,8 @@ from daemon.queue.limiter import Rate
 
 # A window counts a segment for its length and the rest of the slot it was sent in: see queue/limiter.py.
 WINDOW_SECONDS = 60.0 * 65 / 64
+# What has waited for so long has had the burst.
+_BURST_GONE_SECONDS = 5.0
 # How long ago each figure of `Limit.sent` is, at its middle.
 _SPAN_SECONDS = 10.0
 
@@ -43,12 +45,13 @@ class Gate:
 
     __slots__ = ("_at", "_burst", "_calls", "_history", "_most", "_rate", "_tokens", "limits")
 
-    def __init__(self, limit: Limit, *, waiting: bool) -> None:
-        """`waiting`: something due waits for it, so that what was sent lately has used up its burst."""
+    def __init__(self, limit: Limit, *, waited_seconds: float) -> None:
+        """`waited_seconds`: for how long something due has waited for it. A burst does not outlast a wait."""
         rate = limit.rate
         self._rate = rate.per_second
         self._burst = max(1.0, rate.burst_or_default)
-        self._tokens = max(0.0, self._burst - (sum(limit.sent) if waiting else 0.0))
+        used = sum(limit.sent) if waited_seconds > 0 else 0.0
+        self._tokens = 0.0 if waited_seconds > _BURST_GONE_SECONDS else max(0.0, self._burst - used)
         self._at = 0.0
         self._most = None if rate.per_minute is None else max(1.0, rate.per_minute)
         # (until when it counts, segments)
