@@ -65,7 +65,9 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class Flowed:
-    """The fate of each piece, in their order, and the segments that each account sends in `EARLY_SECONDS`."""
+    """The fate of each piece, in their order, and how fast each account sends at first: segments a second, while
+    it has something to send, within `EARLY_SECONDS`.
+    """
 
     fates: Sequence[Fate]
     early: Mapping[str, float]
@@ -74,7 +76,10 @@ class Flowed:
 def flow(pieces: Sequence[Piece], supply: Supply) -> Flowed:
     """Follows the pieces until all have gone or expired."""
     followed = _Flow(pieces, supply)
-    return Flowed(followed.run(), followed.early)
+    fates = followed.run()
+    return Flowed(
+        fates, {name: sent / seconds for name, (sent, seconds) in followed.early.items() if seconds}
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -111,7 +116,7 @@ class _Flow:
         self._senders = _gates(pieces, supply.senders, lambda p: (p.account, p.sender))
         self._workspaces = _gates(pieces, supply.workspaces, lambda p: p.workspace)
         self._shortest = self._shortest_step()
-        self.early: dict[str, float] = defaultdict(float)
+        self.early = dict.fromkeys(self._accounts, (0.0, 0.0))  # segments, and seconds with something to send
 
     def run(self) -> list[Fate]:
         """Follows it to its end."""
@@ -206,10 +211,8 @@ class _Flow:
         for lane, want in zip(lanes, wants, strict=True):
             busy = seconds if want.gets < lane.waits - _NOTHING else seconds * _part(want)
             self._serve(lane, want.gets, at, busy)
-        early = max(0.0, min(1.0, (EARLY_SECONDS - at) / seconds))
         taken: dict[Gate, float] = defaultdict(float)
         for lane, want in zip(lanes, wants, strict=True):
-            self.early[lane.account] += want.gets * early
             for gate in (
                 self._workspaces[lane.workspace],
                 self._senders[lane.sender],
@@ -218,7 +221,18 @@ class _Flow:
                 taken[gate] += want.gets
         for gate, amount in taken.items():
             gate.take(amount, at, seconds)
+        self._note_early({lane.account for lane in lanes}, taken, at, seconds)
         self._retire(at + seconds)
+
+    def _note_early(
+        self, accounts: Iterable[str], taken: Mapping[Gate, float], at: float, seconds: float
+    ) -> None:
+        part = min(1.0, (EARLY_SECONDS - at) / seconds)
+        if part > 0:
+            for name in accounts:
+                sent, busy_seconds = self.early[name]
+                sent += taken[self._accounts[name]] * part
+                self.early[name] = sent, busy_seconds + seconds * part
 
     def _size(self, lane: _Lane) -> float:
         """The segments of the lane's next message. What has expired is stepped over."""

@@ -161,7 +161,7 @@ def _flow(pieces: Sequence[Piece], config: Config, known: Known) -> Sequence[Fat
     slower = dict(supply.accounts)
     for account, expected in flowed.early.items():
         measured = _measured(account, pieces, known)
-        if measured is not None and measured < _SLOWER * expected / EARLY_SECONDS:
+        if measured is not None and measured < _SLOWER * expected:
             limit = supply.accounts[account]
             slower[account] = replace(limit, rate=replace(limit.rate, per_second=measured))
     if slower == supply.accounts:

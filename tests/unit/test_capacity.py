@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.planning.capacity import EARLY_SECONDS, Fate, Piece, Supply, flow
+from daemon.planning.capacity import Fate, Piece, Supply, flow
 from daemon.planning.gates import Limit
 from daemon.queue.limiter import Rate
 
@@ -118,10 +118,10 @@ def test_a_call_takes_its_time_after_its_turn() -> None:
     assert ends([piece(10)], supply) == pytest.approx([2.9], abs=0.1)
 
 
-def test_what_goes_at_first_is_told_by_account() -> None:
-    flowed = flow([piece(1000), piece(5, account="x")], account())
-    assert flowed.early["main"] == pytest.approx(10 * EARLY_SECONDS, rel=0.03)
-    assert flowed.early["x"] == pytest.approx(5)
+def test_how_fast_an_account_is_at_first_is_told() -> None:
+    flowed = flow([piece(1000), piece(5), piece(100, account="x", due=3600)], account())
+    assert flowed.early == {"main": pytest.approx(10, rel=0.05)}
+    assert flow([piece(50)], account()).early == {"main": pytest.approx(10, rel=0.05)}
 
 
 def test_a_thousand_workspaces_cost_no_more_than_moments() -> None:
