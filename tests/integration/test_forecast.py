@@ -15,7 +15,9 @@ from daemon.planning.cohorts import Cohort
 from daemon.planning.forecast import Forecast, Outlook
 from daemon.planning.looking import look
 from daemon.sandbox.app import Sandbox
+from daemon.store import backlog
 from daemon.store.database import Connection
+from daemon.store.sql import query
 from daemon.store.status import snapshot
 from tests.daemons import all_settled, daemon_on, enqueue, plain_sandbox, states
 from tests.support import free_port, until
@@ -127,3 +129,40 @@ async def test_what_will_expire_unsent_is_foretold(
     assert forecast.total.expiring == pytest.approx(expired, rel=MOST_WRONG)
     assert forecast.workspaces["shop"].expiring == 0
     assert forecast.workspaces["clinic"].expiring == forecast.total.expiring
+
+
+async def test_the_queue_is_summed_up_exactly_and_by_its_indexes(conn: Connection) -> None:
+    await conn.execute("select duly.register_workspace('clinic'), duly.register_workspace('shop')")
+    await conn.execute("""
+        insert into duly.delivery_row
+          (id, workspace_id, message_id, channel, priority, state, due_at, segments, expires_at, "to")
+        select duly.new_id(), 1 + n % 2, duly.new_id(), 'sms', 1 + n % 3,
+               case when n % 50 = 0 then 'queued' when n % 500 = 1 then 'leased' else 'delivered' end::duly.state,
+               now() + (n - 20000) * interval '1 second', 1 + n % 4,
+               case when n % 100 = 0 then now() + interval '2 days' end, '+14155550123'
+        from generate_series(1, 60000) n""")
+    await conn.execute("vacuum analyze duly.delivery_row")
+    at = await conn.fetchval("select now()")
+    cuts = [at - timedelta(hours=1), at, at + timedelta(hours=1)]
+    found = await backlog.lots(conn, at, cuts)
+    rows = await conn.fetch(
+        """select width_bucket(due_at, $1::timestamptz[]) as slot, count(*) as messages, sum(segments) as segments
+           from duly.delivery_row where state in ('queued', 'leased') group by 1""",
+        cuts,
+    )
+    assert {row["slot"] for row in rows} == {0, 1, 2, 3}
+    for row in rows:
+        of = [lot for lot in found if lot.slot == row["slot"]]
+        assert sum(lot.messages for lot in of) == row["messages"]
+        assert sum(lot.segments for lot in of) == row["segments"]
+    assert len(found) <= 2 * 3 * 4 * 2  # workspaces, priorities, slots, expiring or not
+    coming = await conn.fetchval(
+        "select count(*) from duly.delivery_row where state = 'queued' and due_at > now()"
+    )
+    assert sum(moment.messages for moment in await backlog.moments(conn)) == coming
+    for name, *arguments in (("backlog_moments",), ("backlog_lots", cuts, cuts, None), ("call_seconds",)):
+        plan = "\n".join(row[0] for row in await conn.fetch(f"explain {query(name)}", *arguments))
+        assert "Seq Scan on delivery_row" not in plan, name
+        assert "Seq Scan on attempt" not in plan, name
+    plan = "\n".join(row[0] for row in await conn.fetch(f"explain {query('backlog_moments')}"))
+    assert "Index Only Scan using delivery_row_queued on delivery_row d" in plan
