@@ -11,6 +11,7 @@ from daemon.store.sql import query
 
 # What expires between two of these is summed up together; from now.
 _EXPIRY = [timedelta(seconds=s) for s in (0, 60, 300, 900, 3600, 4 * 3600, 24 * 3600, 7 * 24 * 3600)]
+_PORTION = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,13 @@ async def moments(conn: Connection) -> list[Moment]:
 async def lots(
     conn: Connection, at: datetime, edges: Sequence[datetime], category: str | None = None
 ) -> list[Lot]:
-    """All that is queued or leased. `edges`: ascending, at least one; `at`: the database's time."""
+    """All that is queued or leased; within a transaction. `edges`: ascending, at least one; `at`: the database's
+    time. Read in portions, so that tens of thousands do not keep others from the event loop.
+    """
     names = {row["id"]: row["name"] for row in await conn.fetch(query("workspaces"))}
     expiry = [at + span for span in _EXPIRY]
-    rows = await conn.fetch(query("backlog_lots"), edges, expiry, category)
-    return [Lot(names.get(row["workspace_id"], "?"), *list(row.values())[1:]) for row in rows]
+    rows = conn.cursor(query("backlog_lots"), edges, expiry, category, prefetch=_PORTION)
+    return [Lot(names.get(row["workspace_id"], "?"), *list(row.values())[1:]) async for row in rows]
 
 
 async def call_seconds(conn: Connection) -> dict[str, float]:

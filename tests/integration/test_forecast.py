@@ -144,7 +144,8 @@ async def test_the_queue_is_summed_up_exactly_and_by_its_indexes(conn: Connectio
     await conn.execute("vacuum analyze duly.delivery_row")
     at = await conn.fetchval("select now()")
     cuts = [at - timedelta(hours=1), at, at + timedelta(hours=1)]
-    found = await backlog.lots(conn, at, cuts)
+    async with conn.transaction():
+        found = await backlog.lots(conn, at, cuts)
     rows = await conn.fetch(
         """select width_bucket(due_at, $1::timestamptz[]) as slot, count(*) as messages, sum(segments) as segments
            from duly.delivery_row where state in ('queued', 'leased') group by 1""",
