@@ -15,12 +15,12 @@ from daemon.platforms.registry import make_platform
 from daemon.queue.directory import Directory
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
-from daemon.queue.limiter import Rate
 from daemon.queue.limits import LimitBook
 from daemon.queue.line import Line
 from daemon.queue.membership import Membership
 from daemon.queue.notifier import Notifier
 from daemon.queue.policies import Policies, Rules
+from daemon.queue.rates import account_rate, sender_rate, workspace_rate
 from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
@@ -50,9 +50,13 @@ class Runtime:
             database, config.daemon.node, config.daemon.lease_seconds, after=self.schema.fits
         )
         share = lambda: self.membership.share  # noqa: E731
-        self._account_limits: LimitBook[str] = LimitBook(self._account_rate, share)
-        self._sender_limits: LimitBook[tuple[str, str]] = LimitBook(lambda _: self._sender_rate(), share)
-        self._workspace_limits: LimitBook[str] = LimitBook(self._workspace_rate, share)
+        self._account_limits: LimitBook[str] = LimitBook(
+            lambda account: account_rate(self.config, account), share
+        )
+        self._sender_limits: LimitBook[tuple[str, str]] = LimitBook(lambda _: sender_rate(self.config), share)
+        self._workspace_limits: LimitBook[str] = LimitBook(
+            lambda workspace: workspace_rate(self.config, workspace), share
+        )
         self.recorder = Recorder(database, lambda account: self._policies(account, self.config))
         self.directory = Directory(
             database, self._windows, self._kinds, lambda: self.fetcher.look_soon(), after=self.schema.fits
@@ -155,26 +159,6 @@ class Runtime:
             raise DatabaseDown(f"the schema does not fit: {self.schema.health()}")
 
     # What the configuration says, asked anew each time.
-
-    def _account_rate(self, account: str) -> Rate:
-        platform = self.config.platforms.get(account)
-        if platform is None:
-            return Rate()
-        return Rate(platform.rate_per_second, platform.burst, platform.rate_per_minute)
-
-    def _sender_rate(self) -> Rate:
-        limits = self.config.limits
-        return Rate(limits.sender_per_second, limits.sender_burst, limits.sender_per_minute)
-
-    def _workspace_rate(self, workspace: str) -> Rate:
-        limits, own = self.config.limits, self.config.workspaces.get(workspace)
-        if own is None:
-            return Rate(limits.workspace_per_second, limits.workspace_burst, limits.workspace_per_minute)
-        return Rate(
-            own.per_second if own.per_second is not None else limits.workspace_per_second,
-            own.burst if own.burst is not None else limits.workspace_burst,
-            own.per_minute if own.per_minute is not None else limits.workspace_per_minute,
-        )
 
     def _policies(self, account: str, config: Config) -> Policies:
         platform = config.platforms.get(account)

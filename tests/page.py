@@ -24,15 +24,20 @@ PERSON = "+14155550123"
 class Page:
     """A daemon in this process and a browser of sorts: `get` and `post` return status, headers and text."""
 
-    def __init__(self, dsn: str, sandbox_url: str, *, sandbox: bool = True) -> None:
+    def __init__(
+        self, dsn: str, sandbox_url: str, *, sandbox: bool = True, account: str = "", routes: str = ""
+    ) -> None:
         self._dsn, self._sandbox_url = dsn, sandbox_url
         self._port = free_port()
-        self._extra = f'[sandbox]\nurl = "{sandbox_url}"' if sandbox else ""
+        self._extra = (f'[sandbox]\nurl = "{sandbox_url}"\n' if sandbox else "") + f"[routes]\n{routes}"
+        self._account = account
         self.runtime = Runtime(self.config(), Database(lambda: dsn))
         self._task: asyncio.Task[None] | None = None
 
     def config(self, *, web: str = "", listen: str = "") -> Any:
-        text = toml(self._dsn, self._sandbox_url, self._port, web=web, extra=self._extra)
+        text = toml(
+            self._dsn, self._sandbox_url, self._port, web=web, extra=self._extra, account=self._account
+        )
         return parse_config(text.replace(f'listen = "127.0.0.1:{self._port}"', listen) if listen else text)
 
     @property

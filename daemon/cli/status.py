@@ -6,51 +6,74 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import aiohttp
 import orjson
+import typer
 
 from daemon.cli.common import ConfigOption, JsonOption, configuration, connected, print_json, run_async, table
+from daemon.cli.outlook import cohort_facts, cohorts, foretell, lines, part_facts, when
 from daemon.config import Config
 from daemon.model import Channel
+from daemon.planning.forecast import Forecast, Outlook
+from daemon.planning.looking import look
+from daemon.queue.limiter import Rate
+from daemon.queue.rates import account_rate, workspace_rate
 from daemon.store.status import Node, Passing, QueuedLane, Snapshot, snapshot
 
 _READY_SECONDS = 2.0
-# A backlog this old has kept the daemons busy for the whole minute that their speed is measured over.
-_MEASURED_SECONDS = 60.0
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _ENDED = ("sent", "delivered", "failed", "expired", "skipped", "canceled")
 
 
-def status(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Say what is queued, under way and done, and when the queue will be empty."""
+DueOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--due",
+        metavar="TIME|FROM..UNTIL|..UNTIL",
+        help="When will what is due then have gone? With a zone, such as 2026-11-29T18:00+01:00. Repeatable.",
+    ),
+]
+
+
+def status(
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    due: DueOption = None,
+    workspace: Annotated[str | None, typer.Option(help="With --due: of this workspace only.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=1, max=3, help="With --due: of this priority only.")
+    ] = None,
+    category: Annotated[str | None, typer.Option(help="With --due: of this category only.")] = None,
+) -> None:
+    """Say what is queued, under way and done, when the queue will be empty and when a cohort ends."""
     settings = configuration(config)
+    asked = cohorts(due or [], workspace, priority, category)
 
     async def work() -> dict[str, Any]:
         async with connected(settings) as conn:
-            found, daemon = await asyncio.gather(
-                snapshot(conn, settings.daemon.lease_seconds), readiness(settings)
-            )
-        return facts(found, settings, daemon)
+            daemon = await readiness(settings)
+            found = await snapshot(conn, settings.daemon.lease_seconds)
+            async with conn.transaction(isolation="repeatable_read", readonly=True):
+                seen = await look(conn, asked, category)
+        future = await asyncio.to_thread(foretell, seen, found, settings, daemon)
+        return facts(found, settings, daemon, future, len(asked))
 
     found = run_async(work)
     print_json(found) if json else print(_written(found))
 
 
-def facts(found: Snapshot, config: Config, daemon: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Everything for --json. `daemon`: what /readyz answers, None where nobody does."""
+def facts(
+    found: Snapshot, config: Config, daemon: Mapping[str, Any] | None, future: Forecast, asked: int
+) -> dict[str, Any]:
+    """Everything for --json. `daemon`: what /readyz answers, None where nobody does; `asked`: so many of the
+    forecast's cohorts were asked for, the others are the next busy moments.
+    """
     halted = [lane for lane in found.lanes if not _moves(lane, config, daemon)]
-    workspaces = [
-        _workspace(name, found, config, halted) for name in sorted({*found.workspaces, *config.workspaces})
-    ]
-    accounts = [
-        _account(name, found, config, daemon) for name in sorted({*found.platforms, *config.platforms})
-    ]
     together = found.together
     stuck = {kind: together.stuck[kind] for kind in ("leased", "sending")}
-    etas = [part["eta_seconds"] for part in workspaces]
-    etas += [part["eta_seconds"] or 0.0 for part in accounts]  # without a limit of its own it adds none
+    told = [cohort_facts(cohort, outlook, future) for cohort, outlook in future.cohorts]
     return {
         "at": found.at,
         "queued": _queued(found.lanes),
@@ -58,11 +81,17 @@ def facts(found: Snapshot, config: Config, daemon: Mapping[str, Any] | None) -> 
         "stuck": {**stuck, "queued": sum(lane.overdue for lane in halted)},
         "last_24_hours": _ended(together),
         "segments_per_second": round(together.minute_segments / 60, 2),
-        "eta_seconds": None
-        if None in etas or not any(n.alive for n in found.nodes)
-        else max(etas, default=0.0),
-        "workspaces": workspaces,
-        "accounts": accounts,
+        **part_facts(future.total, future),
+        "cohorts": told[:asked],
+        "busy": told[asked:],
+        "workspaces": [
+            _workspace(name, found, config, future)
+            for name in sorted({*found.workspaces, *config.workspaces})
+        ],
+        "accounts": [
+            _account(name, found, config, daemon, future)
+            for name in sorted({*found.platforms, *config.platforms})
+        ],
         "without_route": [
             {"workspace": lane.workspace, "channel": lane.channel, "queued": lane.total}
             for lane in halted
@@ -71,23 +100,6 @@ def facts(found: Snapshot, config: Config, daemon: Mapping[str, Any] | None) -> 
         "nodes": [_node(node) for node in found.nodes],
         "daemon": daemon,
     }
-
-
-def eta_seconds(
-    due_segments: int, waiting_seconds: float, limit: float | None, measured: float
-) -> float | None:
-    """Seconds until so many segments have gone; None where nobody can say.
-
-    `limit` and `measured` are segments a second: what the TOML allows (None: no limit) and what went in the
-    last minute, which counts only where the backlog is older (`waiting_seconds`): before, there was less to
-    send.
-    """
-    if due_segments == 0:
-        return 0.0
-    speeds = [limit] if limit is not None else []
-    if measured > 0 and waiting_seconds >= _MEASURED_SECONDS:
-        speeds.append(measured)
-    return due_segments / min(speeds) if speeds else None
 
 
 async def readiness(config: Config) -> dict[str, Any] | None:
@@ -106,46 +118,41 @@ async def readiness(config: Config) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "ready" in found else None
 
 
-def _workspace(name: str, found: Snapshot, config: Config, halted: Sequence[QueuedLane]) -> dict[str, Any]:
+def _workspace(name: str, found: Snapshot, config: Config, future: Forecast) -> dict[str, Any]:
     lanes = [lane for lane in found.lanes if lane.workspace == name]
-    own, limits = config.workspaces.get(name), config.limits
-    rate = _slower(
-        (own and own.per_second) or limits.workspace_per_second,
-        (own and own.per_minute) or limits.workspace_per_minute,
-    )
-    part = _part(lanes, found.of_workspace(name), rate)
-    if any(lane.due for lane in lanes if lane in halted):
-        part["eta_seconds"] = None
-    return {"workspace": name, **part}
+    rate = _per_second(workspace_rate(config, name))
+    outlook = future.workspaces.get(name, Outlook())
+    return {"workspace": name, **_part(lanes, found.of_workspace(name), rate, outlook, future)}
 
 
-def _account(name: str, found: Snapshot, config: Config, daemon: Mapping[str, Any] | None) -> dict[str, Any]:
+def _account(
+    name: str, found: Snapshot, config: Config, daemon: Mapping[str, Any] | None, future: Forecast
+) -> dict[str, Any]:
     lanes = [lane for lane in found.lanes if _route(lane, config) == name]
     account = config.platforms.get(name)
-    rate = _slower(account.rate_per_second, account.rate_per_minute) if account else None
-    part = _part(lanes, found.of_account(name), rate)
+    rate = _per_second(account_rate(config, name))
+    outlook = future.accounts.get(name, Outlook())
     said = daemon.get("accounts", {}).get(name) if daemon else None
     state = "not in the TOML" if account is None else said if account.enabled else "disabled"
     return {
         "account": name,
         "platform": account.kind if account else found.platforms[name],
         "state": state,
-        **part,
+        **_part(lanes, found.of_account(name), rate, outlook, future),
     }
 
 
-def _part(lanes: Sequence[QueuedLane], passing: Passing, rate: float | None) -> dict[str, Any]:
-    queued = _queued(lanes)
-    measured = passing.minute_segments / 60
-    eta = eta_seconds(queued["due_segments"], queued["oldest_due_seconds"] or 0.0, rate, measured)
+def _part(
+    lanes: Sequence[QueuedLane], passing: Passing, rate: float | None, outlook: Outlook, future: Forecast
+) -> dict[str, Any]:
     return {
-        "queued": queued,
+        "queued": _queued(lanes),
         **_under_way(passing),
         "stuck": passing.stuck.total(),
         "last_24_hours": _ended(passing),
-        "segments_per_second": round(measured, 2),
+        "segments_per_second": round(passing.minute_segments / 60, 2),
         "limit_per_second": rate,
-        "eta_seconds": None if eta is None else round(eta, 1),
+        **part_facts(outlook, future),
     }
 
 
@@ -197,8 +204,9 @@ def _moves(lane: QueuedLane, config: Config, daemon: Mapping[str, Any] | None) -
     return name is not None and config.platforms[name].enabled and said == "ok"
 
 
-def _slower(per_second: float | None, per_minute: float | None) -> float | None:
-    return min((r for r in (per_second, per_minute and per_minute / 60) if r is not None), default=None)
+def _per_second(rate: Rate) -> float | None:
+    per_minute = None if rate.per_minute is None else rate.per_minute / 60
+    return min((speed for speed in (rate.per_second, per_minute) if speed is not None), default=None)
 
 
 # For people.
@@ -206,7 +214,7 @@ def _slower(per_second: float | None, per_minute: float | None) -> float | None:
 
 def _written(found: Mapping[str, Any]) -> str:
     queued, ended, stuck = found["queued"], found["last_24_hours"], found["stuck"]
-    lines = [
+    said = [
         f"Queued     {queued['total']:,} ({queued['segments']:,} segments), {queued['due']:,} of them due"
         + (f", the oldest for {duration(queued['oldest_due_seconds'])}" if queued["due"] else ""),
         f"Under way  {found['leased']:,} leased, {found['sending']:,} sending, {found['uncertain']:,} uncertain"
@@ -214,25 +222,30 @@ def _written(found: Mapping[str, Any]) -> str:
         "24 hours   " + ", ".join(f"{count:,} {state}" for state, count in ended.items()),
         f"Speed      {found['segments_per_second']:,} segments/s in the last minute; {_eta(found)}",
     ]
+    said += lines(found)
     if any(stuck.values()):
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in stuck.items() if count)
-        lines.append(f"STUCK      {kinds}: see `duly doctor`")
-    lines += [
+        said.append(f"STUCK      {kinds}: see `duly doctor`")
+    said += [
         f"NO ROUTE   {lane['queued']:,} queued for {lane['channel']} of {lane['workspace']}: "
         "no account carries it; see [routes]"
         for lane in found["without_route"]
     ]
-    lines += ["", *_tables(found), "", *_daemons(found)]
-    return "\n".join(lines)
+    said += ["", *_tables(found), "", *_daemons(found)]
+    return "\n".join(said)
 
 
 def _eta(found: Mapping[str, Any]) -> str:
-    if not found["queued"]["due"]:
-        return "nothing is due"
-    if not any(node["alive"] for node in found["nodes"]):
-        return "no daemon is alive"
-    eta = found["eta_seconds"]
-    return "nobody can say when it is empty" if eta is None else f"empty in {duration(eta)}"
+    if not found["queued"]["total"] and not found["leased"]:
+        return "nothing is queued"
+    eta, gone = found["eta_seconds"], found["all_gone_at"]
+    if eta is None:
+        return f"nobody can say when it is empty: {found['why']}"
+    at = found["at"]
+    empty = f"empty at {when(found['empty_at'], at)}, in {duration(eta)}" if eta else "nothing is due"
+    if gone is None:
+        return f"{empty}; nobody can say when all has gone: {found['why']}"
+    return empty if gone == found["empty_at"] else f"{empty}; all has gone by {when(gone, at)}"
 
 
 def _tables(found: Mapping[str, Any]) -> list[str]:

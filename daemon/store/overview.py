@@ -85,6 +85,15 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Day:
+    """The last 24 hours, by workspace."""
+
+    counts: Mapping[str, Counts] = field(default_factory=dict)
+    # Segments by workspace and account: sent in the last ten seconds, in the ten before, and so on for a minute.
+    sent: Mapping[tuple[str, str | None], Sequence[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """A delivery in a list."""
 
@@ -131,7 +140,7 @@ class Opened:
 
 async def under_way(database: Database) -> dict[str, Counts]:
     """What is queued, being sent and uncertain, by workspace; all workspaces are named."""
-    async with _reading(database) as conn:
+    async with reading(database) as conn:
         names = await _names(conn)
         rows = await conn.fetch(query("overview_live"))
     numbers: dict[str, dict[str, Any]] = {name: {} for name in names.values()}
@@ -141,28 +150,32 @@ async def under_way(database: Database) -> dict[str, Counts]:
     return {name: Counts(**of) for name, of in numbers.items()}
 
 
-async def last_day(database: Database) -> dict[str, Counts]:
-    """What became of the last 24 hours' deliveries, by workspace. `failed` goes by when they failed."""
-    async with _reading(database) as conn:
+async def last_day(database: Database) -> Day:
+    """What became of the last 24 hours' deliveries. `failed` goes by when they failed."""
+    async with reading(database) as conn:
         names = await _names(conn)
         rows = await conn.fetch(query("overview_day"))
     numbers: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    sent: dict[tuple[str, str | None], list[int]] = defaultdict(lambda: [0] * 6)
     for row in rows:
         if row["workspace_id"] in names:
+            name = names[row["workspace_id"]]
             state = "delivered" if row["state"] == "read" else row["state"]
-            numbers[names[row["workspace_id"]]][state] += row["total"]
-    return {name: Counts(**of) for name, of in numbers.items()}
+            numbers[name][state] += row["total"]
+            if row["tens_ago"] is not None:
+                sent[name, row["account"]][min(5, row["tens_ago"])] += row["segments"]
+    return Day({name: Counts(**of) for name, of in numbers.items()}, sent)
 
 
 async def newest(database: Database, length: int) -> list[Item]:
     """The newest deliveries, newest first."""
-    async with _reading(database) as conn:
+    async with reading(database) as conn:
         return _items(await conn.fetch(query("recent"), None, None, length, length))
 
 
 async def search(database: Database, wanted: Search) -> Found:
     """The deliveries asked for: the queued by when they are due, all others newest first."""
-    async with _reading(database) as conn:
+    async with reading(database) as conn:
         workspace = await conn.fetchval(query("workspace_id"), wanted.workspace) if wanted.workspace else None
         if wanted.workspace and workspace is None:
             return Found([], known_workspace=False)
@@ -179,7 +192,7 @@ async def search(database: Database, wanted: Search) -> Found:
 
 async def open_delivery(database: Database, delivery_id: UUID) -> Opened | None:
     """One delivery's timeline and text; None if there is no such delivery."""
-    async with _reading(database) as conn:
+    async with reading(database) as conn:
         timeline = await load(conn, delivery_id)
         row = await conn.fetchrow(query("delivery_body"), delivery_id)
     if timeline is None or row is None:
@@ -188,7 +201,8 @@ async def open_delivery(database: Database, delivery_id: UUID) -> Opened | None:
 
 
 @contextlib.asynccontextmanager
-async def _reading(database: Database) -> AsyncIterator[Connection]:
+async def reading(database: Database) -> AsyncIterator[Connection]:
+    """A connection in a transaction that only reads and is bounded. Raises `TooSlow` and `DatabaseDown`."""
     async with database.acquire() as conn:
         try:
             async with conn.transaction(readonly=True):

@@ -35,14 +35,25 @@ class Passing:
     states: Counter[str] = field(default_factory=Counter)  # leased, sending, uncertain; the rest of 24 hours
     stuck: Counter[str] = field(default_factory=Counter)  # leased, sending: held for longer than two leases
     undecided: int = 0  # of the uncertain: left to a person
-    minute_segments: int = 0  # sent in the last minute
+    # Segments sent in the last minute, by how many tens of seconds ago: 0 to 5.
+    sent: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def minute_segments(self) -> int:
+        """Sent in the last minute."""
+        return self.sent.total()
+
+    @property
+    def spans(self) -> list[int]:
+        """The same in the last ten seconds, in the ten before, and so on."""
+        return [self.sent[tens] for tens in range(6)]
 
     def __add__(self, other: Passing) -> Passing:
         return Passing(
             self.states + other.states,
             self.stuck + other.stuck,
             self.undecided + other.undecided,
-            self.minute_segments + other.minute_segments,
+            self.sent + other.sent,
         )
 
 
@@ -100,7 +111,9 @@ async def snapshot(conn: Connection, lease_seconds: float) -> Snapshot:
         _put(passing, _key(names, row["workspace_id"], row["account"]), new)
     for row in recent:
         state = _ENDED.get(row["state"], row["state"])
-        new = Passing(Counter({state: row["total"]}), minute_segments=row["minute_segments"])
+        new = Passing(Counter({state: row["total"]}))
+        if row["tens_ago"] is not None:
+            new.sent[min(5, row["tens_ago"])] += row["segments"]
         _put(passing, _key(names, row["workspace_id"], row["account"]), new)
     return Snapshot(
         at=at,

@@ -130,6 +130,25 @@ async def test_enter_sends_what_was_written_and_a_new_message_appears_by_itself(
     await expect(answer).to_have_value("half written")
 
 
+async def test_what_is_to_come_is_told_in_the_viewers_own_time(
+    page: Page, daemon: Daemon, conn: Connection
+) -> None:
+    await conn.execute(
+        """select duly.enqueue('clinic', 'sms', '+1415555' || 1000 + n, 'Hello',
+                               date_trunc('day', now(), 'UTC') + interval '4 days 12 hours 30 minutes')
+           from generate_series(1, 40) n"""
+    )
+    await page.goto(daemon.url)
+    moment = page.locator(".cohorts li b")
+    await expect(moment).to_contain_text("18:00", timeout=15_000)  # 12:30 UTC in Kolkata
+    await expect(moment).not_to_contain_text("UTC")
+    await expect(page.locator(".cohorts li")).to_contain_text("40 messages, 40 segments")
+    await expect(page.locator(".cohorts .end")).to_contain_text("ends about")
+    await page.set_viewport_size({"width": 390, "height": 844})
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert await page.evaluate(wide) == 0
+
+
 async def test_a_phones_screen_needs_no_scrolling_sideways(
     page: Page, daemon: Daemon, conn: Connection
 ) -> None:

@@ -4,12 +4,13 @@ import asyncio
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daemon.cli.status import duration, eta_seconds
+from daemon.cli.status import duration
 from daemon.sandbox.app import Sandbox
 from daemon.store.database import Connection
 from daemon.store.sql import query
@@ -97,14 +98,100 @@ async def test_the_eta_comes_from_the_tightest_limit(config: Path, conn: Connect
     for _ in range(50):
         await queue(conn, "clinic")
     found = await facts(config)
-    assert found["eta_seconds"] == 5.0  # 50 segments at the account's 10 a second
-    assert "empty in 5 s" in (await duly(config)).stdout
+    assert found["eta_seconds"] == pytest.approx(5, abs=0.2)  # 50 segments at the account's 10 a second
+    assert part(found["accounts"], "account", "main")["eta_seconds"] == found["eta_seconds"]
+    assert part(found["workspaces"], "workspace", "shop")["eta_seconds"] == 0
+    assert ", in 5 s" in (await duly(config)).stdout
 
 
 async def test_without_a_daemon_nothing_becomes_empty(config: Path, conn: Connection) -> None:
     await queue(conn, "clinic")
-    assert (await facts(config))["eta_seconds"] is None
-    assert "no daemon is alive" in (await duly(config)).stdout
+    found = await facts(config)
+    assert (found["eta_seconds"], found["empty_at"], found["why"]) == (None, None, "no daemon is alive")
+    assert "nobody can say when it is empty: no daemon is alive" in (await duly(config)).stdout
+
+
+async def many(
+    conn: Connection, count: int, due: datetime, *, category: str = "x", expires_after: str | None = None
+) -> None:
+    await conn.execute("select duly.register_workspace('clinic')")
+    await conn.execute(
+        """select duly.enqueue('clinic', 'sms', '+1' || (4150000000 + n), 'Hello', $2::timestamptz,
+                               category => $3, expires_at => $2::timestamptz + $4::text::interval)
+           from generate_series(1, $1::int) n""",
+        count, due, category, expires_after,
+    )  # fmt: skip
+
+
+async def test_a_cohort_is_told_with_its_size_and_its_end(config: Path, conn: Connection) -> None:
+    await alive(conn)
+    await queue(conn, "clinic")
+    sunday = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(days=3)
+    await many(conn, 1800, sunday)
+    await many(conn, 60, sunday + timedelta(hours=1), category="marketing")
+    due = sunday.astimezone(timezone(timedelta(hours=1)))
+    found = json.loads((await duly(config, "--json", "--due", due.isoformat())).stdout)
+    (cohort,) = found["cohorts"]
+    assert (cohort["messages"], cohort["segments"]) == (1800, 1800)
+    ends = datetime.fromisoformat(cohort["ends_at"])
+    assert ends - sunday == pytest.approx(timedelta(minutes=3), abs=timedelta(seconds=2))
+    assert [datetime.fromisoformat(busy["due_since"]) for busy in found["busy"]] == [
+        sunday, sunday + timedelta(hours=1),
+    ]  # fmt: skip
+    assert found["eta_seconds"] == pytest.approx(0, abs=0.2)
+    assert datetime.fromisoformat(found["all_gone_at"]) - sunday > timedelta(hours=1)
+    written = (await duly(config, "--due", due.isoformat())).stdout
+    end = (due + timedelta(minutes=3)).strftime("%H:%M")
+    assert f"{due:%A %d %b %H:%M} UTC+01:00: 1,800 messages, 1,800 segments, ends about {end}" in written
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        (["--due", "..{after}"], 632),
+        (["--due", "{at}..{after}"], 630),
+        (["--due", "..{after}", "--category", "marketing"], 30),
+        (["--due", "..{after}", "--workspace", "shop"], 1),
+        (["--due", "..{after}", "--priority", "1"], 0),
+        (["--due", "{after}"], 30),
+    ],
+)
+async def test_a_cohort_may_be_a_span_of_time_and_narrowed_down(
+    options: list[str], messages: int, config: Path, conn: Connection
+) -> None:
+    at = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(days=3)
+    after = at + timedelta(hours=1)
+    await queue(conn, "clinic")
+    await queue(conn, "shop")
+    await many(conn, 600, at)
+    await many(conn, 30, after, category="marketing")
+    times = {"at": at.isoformat(), "after": after.isoformat()}
+    found = json.loads((await duly(config, "--json", *(o.format(**times) for o in options))).stdout)
+    assert [cohort["messages"] for cohort in found["cohorts"]] == [messages]
+
+
+async def test_what_expires_before_its_turn_is_warned_of(config: Path, conn: Connection) -> None:
+    await alive(conn)
+    await many(conn, 600, datetime.now(UTC), expires_after="30 seconds")
+    found = await facts(config)
+    assert found["will_expire"] == pytest.approx(300, rel=0.1)
+    assert part(found["workspaces"], "workspace", "clinic")["will_expire"] == found["will_expire"]
+    assert "will expire unsent" in (await duly(config)).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--due", "soon"], "--due: 'soon' is not a time"),
+        (["--due", "2026-11-29T18:00"], "has no zone"),
+        (["--due", "2026-11-29T18:00Z..2026-11-28T18:00Z"], "ends before it begins"),
+        (["--workspace", "clinic"], "name a time"),
+    ],
+)
+async def test_a_cohort_that_makes_no_sense_is_refused(options: list[str], says: str, config: Path) -> None:
+    done = await duly(config, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
 
 
 async def test_a_channel_without_an_account_is_named(config: Path, conn: Connection) -> None:
@@ -198,24 +285,6 @@ async def test_a_database_that_is_down_ends_it_with_one(config: Path) -> None:
     done = await duly(config)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("duly: the database cannot be asked")
-
-
-@pytest.mark.parametrize(
-    ("due", "waiting", "limit", "measured", "eta"),
-    [
-        pytest.param(0, 0.0, None, 0.0, 0.0, id="nothing due"),
-        pytest.param(100, 5.0, 10.0, 0.0, 10.0, id="by the limit"),
-        pytest.param(100, 5.0, 10.0, 1.0, 10.0, id="too young to be measured"),
-        pytest.param(100, 90.0, 10.0, 2.0, 50.0, id="slower than the limit"),
-        pytest.param(100, 90.0, 10.0, 20.0, 10.0, id="a burst does not last"),
-        pytest.param(100, 90.0, None, 20.0, 5.0, id="no limit"),
-        pytest.param(100, 5.0, None, 20.0, None, id="nobody can say"),
-    ],
-)
-def test_an_eta_is_the_slower_of_limit_and_measure(
-    due: int, waiting: float, limit: float | None, measured: float, eta: float | None
-) -> None:
-    assert eta_seconds(due, waiting, limit, measured) == eta
 
 
 @pytest.mark.parametrize(

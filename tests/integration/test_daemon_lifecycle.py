@@ -358,7 +358,7 @@ async def test_a_part_that_dies_too_often_ends_the_process_with_status_1_and_a_c
         assert await daemon.wait() == 1
         last = daemon.log.splitlines()[-1]
         assert re.fullmatch(
-            r'duly: (fetcher|reconciler) died 3 times within 60 s: relation "duly.message" does not exist',
+            r'duly: (fetcher|reconciler|rescuer) died 3 times within 60 s: relation "duly.message" does not exist',
             last,
         )
     assert await conn.fetchval("select count(*) from duly.node where alive_until > now()") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -129,6 +130,62 @@ async def test_the_counts_are_right(page: Page, conn: Connection) -> None:
         }
 
     await until(counted)
+
+
+# What is to come.
+
+
+async def test_the_page_says_when_the_queue_is_empty_and_when_a_cohort_ends(
+    dsn: str, sandbox: Sandbox, conn: Connection
+) -> None:
+    async with Page(dsn, sandbox.url, account="rate_per_second = 2") as page:
+        sunday = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(days=3)
+        async with conn.transaction():
+            await conn.execute(
+                """select duly.enqueue('clinic', 'sms', '+1415555' || 1000 + n, 'Hello', expires_at => now() + '1 hour')
+                   from generate_series(1, 600) n"""
+            )
+            await conn.execute(
+                """select duly.enqueue('shop', 'sms', '+1415556' || 1000 + n, 'Hello', due_at => $1)
+                   from generate_series(1, 960) n""",
+                sunday,
+            )
+            await conn.execute(
+                """select duly.enqueue('shop', 'sms', '+1415557' || 1000 + n, 'Hello', expires_at => now() + '10 s')
+                   from generate_series(1, 300) n"""
+            )
+
+        async def foretold() -> str | None:
+            text = (await page.get("/")).text
+            return text if "empty at" in text and "960 messages" in text else None
+
+        text = await until(foretold)
+    times = [
+        datetime.fromisoformat(at) for at in re.findall(r'datetime="([^"]+)" data-zone="own" data-to', text)
+    ]
+    empty = re.search(r'empty at <time datetime="([^"]+)"', text)
+    assert empty is not None
+    # 600 at 2 a second and what goes of the 300 before they expire: they share for ten seconds.
+    left = datetime.fromisoformat(empty[1]) - datetime.now(UTC)
+    assert timedelta(minutes=4) < left < timedelta(minutes=6)
+    assert sunday in times
+    assert any(timedelta(minutes=7) < at - sunday < timedelta(minutes=9) for at in times)
+    expiring = re.search(r"(\d+) will expire unsent: their turn", text)
+    assert expiring is not None
+    assert 280 <= int(expiring[1]) <= 300
+
+
+async def test_the_page_says_why_nobody_can_say_when_the_queue_is_empty(
+    dsn: str, sandbox: Sandbox, conn: Connection
+) -> None:
+    async with Page(dsn, sandbox.url, account="enabled = false", routes='sms = "main"') as page:
+        await enqueue(conn)
+
+        async def said() -> bool:
+            text = (await page.get("/")).text
+            return "nobody can say</span>" in text and "the account main is disabled" in text
+
+        await until(said)
 
 
 # When something is away.

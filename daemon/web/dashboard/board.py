@@ -8,16 +8,18 @@ from functools import reduce
 from operator import add
 
 from daemon.config import Config
+from daemon.planning.forecast import Forecast, Outlook
 from daemon.queue.dispatcher import Dispatcher
 from daemon.store import overview
 from daemon.store.database import Database, DatabaseDown
-from daemon.store.overview import Counts, Item
+from daemon.store.overview import Counts, Day, Item
+from daemon.web.dashboard.future import Future, Futures
 from daemon.web.live import Paced
 
 NEWEST = 20
 # More workspaces than this nobody compares; the busiest are shown and the rest only in the totals.
 MAX_WORKSPACES = 50
-# There are two paced questions: together they take at most a twentieth of the database's time.
+# There are three paced questions: together they take at most a thirteenth of the database's time.
 _PAUSE_FACTOR = 40
 
 
@@ -27,6 +29,7 @@ class Row:
 
     workspace: str
     counts: Counts
+    outlook: Outlook
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,8 @@ class Board:
     parts: Mapping[str, str | None]
     problem: str | None = None  # nothing could be counted
     day_problem: str | None = None  # the last 24 hours could not
+    future: Forecast | None = None
+    future_problem: str | None = None  # nothing could be foretold
 
     @property
     def workspaces(self) -> list[str]:
@@ -88,11 +93,13 @@ class Boards:
 
         self._present = Paced(present, pause_factor=_PAUSE_FACTOR)
         self._last_day = Paced(lambda: overview.last_day(database), pause_factor=_PAUSE_FACTOR)
+        self._futures = Futures(database, config, dispatcher, _PAUSE_FACTOR)
 
     async def look(self) -> Board:
         """A board as of now. Never raises `DatabaseDown`: what cannot be had is said on it."""
         counts: dict[str, Counts] = {}
         newest: list[Item] = []
+        day, future = Day(), Future()
         problem = day_problem = None
         try:
             counts, newest = await self._present.get()
@@ -103,9 +110,13 @@ class Boards:
                 day = await self._last_day.get()
             except DatabaseDown as error:
                 day_problem = str(error)
-            else:
-                counts = {name: of + day.get(name, Counts()) for name, of in counts.items()}
-        rows = sorted((Row(name, of) for name, of in counts.items()), key=lambda row: -row.counts.all)
+            counts = {name: of + day.counts.get(name, Counts()) for name, of in counts.items()}
+            future = await self._futures.look(day.sent)
+        outlooks = future.forecast.workspaces if future.forecast else {}
+        rows = sorted(
+            (Row(name, of, outlooks.get(name, Outlook())) for name, of in counts.items()),
+            key=lambda row: -row.counts.all,
+        )
         return Board(
             rows=sorted(rows[:MAX_WORKSPACES], key=lambda row: row.workspace),  # so that none jumps about
             others=max(0, len(rows) - MAX_WORKSPACES),
@@ -115,7 +126,13 @@ class Boards:
             parts=self._parts(),
             problem=problem,
             day_problem=day_problem,
+            future=future.forecast,
+            future_problem=future.problem,
         )
+
+    async def close(self) -> None:
+        """Ends what is being worked out."""
+        await self._futures.close()
 
     def _accounts(self) -> list[AccountView]:
         states = self._dispatcher.accounts()

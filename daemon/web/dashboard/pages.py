@@ -70,6 +70,7 @@ class Dashboard:
 
         async def cleanup(_: web.Application) -> None:
             await self._stand_in.close()
+            await self._boards.close()
 
         app.on_shutdown.append(shutdown)
         app.on_cleanup.append(cleanup)

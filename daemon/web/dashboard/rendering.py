@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, span=span, moment=moment, short_moment=short_moment)
+    environment.filters.update(
+        number=number, span=span, moment=moment, short_moment=short_moment, minute=minute
+    )
     environment.globals.update(version=__version__, asset=_asset, meanings=MEANINGS)
     return environment
 
@@ -97,4 +99,12 @@ def short_moment(at: datetime) -> Markup:
     utc = at.astimezone(UTC)
     return Markup('<time datetime="{}" data-zone="own">{}</time>').format(
         utc.isoformat(), f"{utc:%d %b %H:%M:%S} UTC"
+    )
+
+
+def minute(at: datetime) -> Markup:
+    """A time element for what is to come, to the minute; likewise turned into the viewer's own time."""
+    rounded = (at.astimezone(UTC) + timedelta(seconds=30)).replace(second=0, microsecond=0)
+    return Markup('<time datetime="{}" data-zone="own" data-to="minute">{}</time>').format(
+        rounded.isoformat(), f"{rounded:%a %d %b %H:%M} UTC"
     )

@@ -24,14 +24,16 @@ function morphChildren(old, fresh) {
 
 const sameDay = (a, b) => a.toDateString() === b.toDateString();
 const local = (at, options) => new Intl.DateTimeFormat(undefined, options).format(at);
-const clockTime = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+const toMinute = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const clockTime = { ...toMinute, second: "2-digit" };
 
 // In the viewer's zone: instead of UTC in lists (UTC is where the pointer rests), beside it elsewhere.
 function tellTimes(root) {
   for (const time of root.querySelectorAll("time[data-zone]")) {
     const at = new Date(time.dateTime);
     const today = sameDay(at, new Date());
-    const text = local(at, today ? clockTime : { day: "2-digit", month: "short", ...clockTime });
+    const clock = time.dataset.to === "minute" ? { weekday: today ? undefined : "short", ...toMinute } : clockTime;
+    const text = local(at, today ? clock : { day: "2-digit", month: "short", ...clock });
     if (time.dataset.zone === "own") {
       time.title = time.textContent;
       time.textContent = text;

@@ -1,0 +1,1 @@
+"""What will be: when what is queued will have gone."""
