@@ -41,10 +41,10 @@ _PROBES_WANTED = 3
 # A second mark does not wait for the first where it would be this part of all calls: the next calls are marked
 # while those before are made. A smaller one waits, and shares a statement with whatever comes meanwhile.
 _MARKS_AT_ONCE = 2
-_WORTH_A_MARK = 0.25
+_WORTH_A_MARK = 0.4
 
 # A line without a rate keeps so many marked deliveries ahead of its workers, so that none waits for a mark.
-_MOST_AHEAD = 50
+_MOST_AHEAD = 250
 _SAME_SECONDS = 1e-5
 
 # A call by its delivery and lease token: after a lost claim a stale copy of a delivery may stand beside the same

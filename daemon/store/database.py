@@ -39,6 +39,11 @@ class DatabaseDown(Exception):
     """The database could not be asked now. The text has no secrets and fits a log line."""
 
 
+async def _as_it_is(_conn: object) -> None:
+    """How a connection goes back to the pool: asyncpg has rolled back what was open, and nobody leaves a setting or
+    a lock behind. Its default, RESET ALL and the like, is a second round trip for each statement."""
+
+
 def describe(error: BaseException) -> str:
     """An error of the database in one line, without the DSN or a password."""
     text = str(error).splitlines()[0] if str(error) else ""
@@ -146,7 +151,7 @@ class Database:
             if self._pool is None:
                 options = self.connect_options()
                 options.pop("timeout")
-                pool = asyncpg.create_pool(min_size=1, max_size=self._pool_size, **options)
+                pool = asyncpg.create_pool(min_size=1, max_size=self._pool_size, reset=_as_it_is, **options)
                 async with asyncio.timeout(self._connect_timeout):
                     await pool
                 self._pool = pool
