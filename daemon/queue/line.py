@@ -180,7 +180,7 @@ class Line:
         await self._idle.wait()
 
     async def _gate(self) -> None:
-        marks: set[asyncio.Task[None]] = set()
+        marks: list[asyncio.Task[None]] = []  # under way, oldest first
         try:
             while True:
                 self._changed.clear()
@@ -193,9 +193,9 @@ class Line:
                 if batch:
                     self._in_flight.update(map(_call, batch))
                     self._idle.clear()
-                    mark = asyncio.create_task(self._mark(batch))
+                    mark = asyncio.create_task(self._mark(batch, marks[-1] if marks else None))
                     mark.add_done_callback(lambda _: self._changed.set())
-                    marks.add(mark)
+                    marks.append(mark)
                     continue
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_seconds):
@@ -273,13 +273,15 @@ class Line:
         while self._held and self._held[0][0] <= now + _SAME_SECONDS:
             self._ready.release(heapq.heappop(self._held)[2])
 
-    async def _mark(self, batch: list[Rendered]) -> None:
-        """Passes the last gate with a batch; what comes through goes to the workers."""
+    async def _mark(self, batch: list[Rendered], before: asyncio.Task[None] | None) -> None:
+        """Passes the last gate with a batch; what comes through goes to the workers, after what was taken before."""
         passed: set[_Call] = set()
         try:
             passed = await self._database.insist(lambda: self._ask_to_mark(batch))
         finally:
             self._ended({_call(rendered) for rendered in batch} - passed)
+        if before is not None:
+            await asyncio.wait([before])
         for rendered in batch:
             if _call(rendered) in passed:
                 self._marked.put_nowait(rendered)
