@@ -9,10 +9,10 @@ import sys
 import orjson
 
 from daemon import logs
-from tests.bench import latency, send
+from tests.bench import enqueue, latency, send
 from tests.bench.harness import Result
 
-_ALL = (latency, send)
+_ALL = (latency, send, enqueue)
 
 
 async def _run(*, quick: bool) -> dict[str, Result]:
