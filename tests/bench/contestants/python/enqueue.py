@@ -47,6 +47,7 @@ async def procrastinate() -> float:
     """`defer_async`, over its own pool."""
     from procrastinate import App, PsycopgConnector
 
+    logging.disable(logging.WARNING)  # it would rather not be defined in a main module
     size = asked["connections"]
     app = App(connector=PsycopgConnector(conninfo=asked["dsn"], min_size=size, max_size=size))
 
@@ -57,7 +58,6 @@ async def procrastinate() -> float:
     async def enqueue(message: dict[str, str]) -> None:
         await send.defer_async(**message)
 
-    logging.disable(logging.INFO)
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
         return await timed([enqueue] * size)
