@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from operator import itemgetter
 
-from daemon.bulk.reading import Header, RecipientFile
+from daemon.bulk.reading import RecipientFile
 from daemon.bulk.repeats import Repeats
 
 _ROWS = 5_000
 _CHARACTERS = 4_000_000
-_SAID = ("to", "body", "due_at", "metadata", "media")
 _PRIORITIES = {"high": 1, "normal": 2, "bulk": 3, "1": 1, "2": 2, "3": 3}
 
 
@@ -40,24 +38,28 @@ def chunks(file: RecipientFile, seen: Repeats) -> Iterator[Chunk]:
         chunk.rows[line] = cells
         characters += sum(map(len, cells))
         if len(chunk.rows) == _ROWS or characters > _CHARACTERS:
-            _finish(chunk, file.header, seen)
+            _finish(chunk, file, seen)
             yield chunk
             chunk, characters = Chunk(chunk.last_line), 0
     if chunk.rows:
-        _finish(chunk, file.header, seen)
+        _finish(chunk, file, seen)
         yield chunk
 
 
-def _finish(chunk: Chunk, header: Header, seen: Repeats) -> None:
+def _finish(chunk: Chunk, file: RecipientFile, seen: Repeats) -> None:
     chunk.last_line = next(reversed(chunk.rows))
+    header = file.header
+    readers = [(header.fields[name], name, read) for name, read in _READERS if name in header.fields]
     right: dict[int, list[object]] = {}
-    read = [(header.fields[name], name, reader) for name, reader in _READERS if name in header.fields]
     for line, cells in chunk.rows.items():
+        if not readers and not file.has_nul and len(cells) == len(header.names):
+            right[line] = cells  # type: ignore[assignment]  # nothing in it needs to be read
+            continue
         try:
-            right[line] = _values(cells, len(header.names), read)
+            right[line] = _values(cells, len(header.names), readers)
         except ValueError as error:
             chunk.wrong[line] = str(error)
-    chunk.repeats = seen.earlier(_said(chunk.rows, right, header))
+    chunk.repeats = seen.earlier(_suspect(chunk.rows, right, file))
     chunk.lines = [line for line in right if line not in chunk.repeats]
     for name, position in header.fields.items():
         empty = "" if name == "body" else None  # a picture goes without a text; all else is as not said
@@ -71,31 +73,27 @@ def _values(cells: list[str], width: int, readers: list[tuple[int, str, Reader]]
     """A row's values; an empty cell is an empty text. Raises ValueError with "field: what is wrong"."""
     if len(cells) != width:
         raise ValueError(f"row: has {len(cells):,} fields where the header has {width:,}")
-    if "\0" in "".join(cells):
+    if any("\0" in cell for cell in cells):
         raise ValueError("row: has a NUL character")
-    if not readers:
-        return cells  # type: ignore[return-value]
     values: list[object] = list(cells)
-    for position, name, reader in readers:
+    for position, name, read in readers:
         if cells[position]:
             try:
-                values[position] = reader(cells[position])
+                values[position] = read(cells[position])
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
     return values
 
 
-def _said(
-    rows: dict[int, list[str]], right: dict[int, list[object]], header: Header
+def _suspect(
+    rows: dict[int, list[str]], right: dict[int, list[object]], file: RecipientFile
 ) -> list[tuple[int, str]]:
-    """What each row says to whom and when. A row with a key of its own is its own; the key decides."""
-    positions = [header.fields[name] for name in _SAID if name in header.fields]
-    key = header.fields.get("idempotency_key")
-    lines = [line for line in right if key is None or not rows[line][key]]
-    if len(positions) == 1:
-        return [(line, rows[line][positions[0]]) for line in lines]
-    pick = itemgetter(*positions)
-    return [(line, "\0".join(pick(rows[line]))) for line in lines]
+    """The rows that may repeat others, with what they say. One with a key is its own: the key decides."""
+    if not file.suspects:
+        return []
+    said, key = file.header.said, file.header.fields.get("idempotency_key")
+    found = ((line, said(rows[line])) for line in right if key is None or not rows[line][key])
+    return [(line, repr(what)) for line, what in found if what in file.suspects]
 
 
 def _time(word: str) -> datetime:

@@ -13,10 +13,13 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
+
+from daemon.bulk.repeats import Suspects
 
 FIELDS = (
     "to",
@@ -33,6 +36,7 @@ FIELDS = (
 REPORT = ("line", "error")
 """The columns that `--errors` adds; a corrected file of errors may keep them."""
 
+_SAID = ("to", "body", "due_at", "metadata", "media")
 _LONGEST_ROW = 4_000_000  # characters; a mail has at most 500,000
 _BLOCK_BYTES = 1 << 20
 _SHOWN = 40
@@ -50,6 +54,11 @@ class Header:
     fields: dict[str, int]  # those that mean something, and where they are
     delimiter: str
 
+    @property
+    def said(self) -> Callable[[list[str]], Hashable]:
+        """Takes of a row what it says to whom and when."""
+        return itemgetter(*(self.fields[name] for name in _SAID if name in self.fields))
+
 
 class RecipientFile:
     """An open file. As a context: closes it. Raises `CsvProblem` where it cannot be queued."""
@@ -65,9 +74,11 @@ class RecipientFile:
                 raise CsvProblem(
                     "is not a plain file: it is read twice, and read again after an interruption; save it first"
                 )
+            self.has_nul = False
             self.digest = self._fingerprint()
             self.header = self._read_header({name.strip().lower() for name in ignored})
-            self.rows = sum(1 for _ in self.read())
+            self.rows, self.suspects = 0, Suspects()
+            self.suspects.look_through(self._sayings())
         except CsvProblem as problem:
             self._file.close()
             raise CsvProblem(f"{path}: {problem}") from None
@@ -91,6 +102,14 @@ class RecipientFile:
         next(records, None)
         return records
 
+    def _sayings(self) -> Iterator[Hashable]:
+        """What each row says, and how many there are. Raises `CsvProblem` where one cannot be read."""
+        said, width = self.header.said, len(self.header.names)
+        for _, cells in self.read():
+            self.rows += 1
+            if len(cells) == width:
+                yield said(cells)
+
     def _stat(self) -> tuple[int, int]:
         found = os.fstat(self._file.fileno())
         return found.st_size, found.st_mtime_ns
@@ -105,6 +124,7 @@ class RecipientFile:
         found, decoder, line = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 1
         while block := self._file.read(_BLOCK_BYTES):
             found.update(block)
+            self.has_nul = self.has_nul or b"\0" in block
             if line == 1 and block[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 raise CsvProblem("is UTF-16: save it as CSV in UTF-8")
             try:

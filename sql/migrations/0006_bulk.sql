@@ -199,6 +199,7 @@ create table duly.upload (
   queued bigint not null default 0,
   began_at timestamptz not null default now(),
   moved_at timestamptz not null default now(),
+  ended_at timestamptz,
   primary key (id, workspace_id)
 );
 create unique index upload_key on duly.upload (workspace_id, key);
@@ -312,7 +313,7 @@ begin
   if not found then
     raise exception 'upload: there is no upload %', upload using errcode = 'P0002';
   elsif after_line is null or last_line is null or after_line > u.line_done then
-    raise exception 'after_line: must be % at most: what comes after it was not given yet', u.line_done using errcode = '22023';
+    raise exception 'after_line: must be % at most: what comes after it was not given yet', u.line_done using errcode = '55000';
   elsif u.message_id is not null
         and not (body is null and idempotency_key is null and category is null and metadata is null and media is null) then
     raise exception 'body: all lines of this upload have one message: only to, due_at, priority and expires_at differ'
@@ -385,16 +386,31 @@ begin
   order by r.line;
 end $$;
 
+-- Notes that the whole file has been given. Its commit makes durable whatever was committed before it without
+-- waiting for the disk.
+create function duly.upload_end(upload uuid) returns void
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+begin
+  update duly.upload u set ended_at = now()
+  where u.id = upload_end.upload and u.workspace_id in (select duly.writable_workspaces());
+  if not found then
+    raise exception 'upload: there is no upload %', upload using errcode = 'P0002';
+  end if;
+end $$;
+
 revoke all on function
   duly.problem(text, text, text, timestamptz, integer, text, text, timestamptz, text, jsonb, jsonb),
   duly.longest_body(text), duly.tell(integer, text, integer, timestamptz), duly.media_problem(text, jsonb), duly.line_metadata(jsonb, text, text),
   duly.upload_begin(text, text, bytea, text, text, timestamptz, integer, text, timestamptz, jsonb),
   duly.upload_lines(uuid, bigint, bigint, bigint[], text[], text[], timestamptz[], integer[], text[], text[],
-                    timestamptz[], text[], text[])
+                    timestamptz[], text[], text[]),
+  duly.upload_end(uuid)
   from public;
 grant execute on function
   duly.upload_begin(text, text, bytea, text, text, timestamptz, integer, text, timestamptz, jsonb),
   duly.upload_lines(uuid, bigint, bigint, bigint[], text[], text[], timestamptz[], integer[], text[], text[],
-                    timestamptz[], text[], text[])
+                    timestamptz[], text[], text[]),
+  duly.upload_end(uuid)
   to duly_producer, duly_daemon;
 grant select on duly.upload, duly.upload_refusal to duly_daemon;

@@ -19,8 +19,12 @@ import pytest_asyncio
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from daemon.bulk.chunks import Chunk, chunks
+from daemon.bulk.reading import RecipientFile
+from daemon.bulk.repeats import repeats
+from daemon.bulk.uploading import Turns
 from daemon.sandbox.app import Sandbox
-from daemon.store.database import Connection
+from daemon.store.database import Connection, Database
 from daemon.store.sql import query, sql_dir
 from tests.support import ROOT, free_port, running, toml, until
 
@@ -348,9 +352,9 @@ async def _go_on(conn: Connection) -> None:
 
 @pytest_asyncio.fixture
 async def stalled(conn: Connection, config: Path, work_dir: Path) -> AsyncIterator[Command]:
-    """An upload of 14,000 that waits in its second chunk of three."""
+    """An upload of 24,000 that waits in its second chunk of five."""
     await _stall_after(conn, 6_000)
-    command = Command(config, people(work_dir, 14_000, own=True))
+    command = Command(config, people(work_dir, 24_000, own=True))
     process = command.start()
     yield command
     process.kill()
@@ -371,11 +375,11 @@ async def test_who_is_killed_and_repeated_queues_everybody_once(
     if number == signal.SIGINT:
         assert "interrupted with 5,000 queued; the same command goes on from there" in err
     before = await conn.fetchval("select count(*) from duly.delivery_row")
-    assert 5_000 <= before < 14_000
+    assert 5_000 <= before < 24_000
     status, facts, _ = await send(config, work_dir / "people.csv")
-    assert (status, facts["queued"]) == (0, 14_000)
-    assert facts["queued_before"] in (5_000, 10_000)  # the chunk under way may have been committed
-    await assert_everybody_once(conn, 14_000)
+    assert (status, facts["queued"]) == (0, 24_000)
+    assert facts["queued_before"] in (5_000, 10_000, 15_000)  # the chunks under way may have been committed
+    await assert_everybody_once(conn, 24_000)
 
 
 async def _go_on_when_over(conn: Connection, command: Command, *, wait: bool) -> None:
@@ -392,8 +396,8 @@ async def test_a_lost_connection_is_taken_up_again(conn: Connection, stalled: Co
     await conn.execute("select pg_terminate_backend($1)", backend)
     await _go_on(conn)
     status, facts, err = await stalled.end()
-    assert (status, facts["queued"], facts["queued_before"]) == (0, 14_000, 0), err
-    await assert_everybody_once(conn, 14_000)
+    assert (status, facts["queued"], facts["queued_before"]) == (0, 24_000, 0), err
+    await assert_everybody_once(conn, 24_000)
 
 
 async def test_two_who_upload_the_same_file_queue_everybody_once(
@@ -406,16 +410,42 @@ async def test_two_who_upload_the_same_file_queue_everybody_once(
 
 
 async def test_a_file_that_is_changed_meanwhile_is_not_read_on(
-    conn: Connection, config: Path, work_dir: Path, stalled: Command
+    conn: Connection, config: Path, work_dir: Path
 ) -> None:
+    await _stall_after(conn, 6_000)
+    command = Command(config, people(work_dir, 40_000), "--body", BODY)
+    command.start()
     await _stalled(conn)
     with (work_dir / "people.csv").open("a") as file:
-        file.write("+14159999999,Late\n")
+        file.write("+14159999999\n")
     await _go_on(conn)
-    status, _, err = await stalled.end()
-    assert status == 1
-    assert "was changed while it was read: rows up to line 10001 are queued" in err
-    await assert_everybody_once(conn, 10_000)
+    status, facts, err = await command.end()
+    assert (status, facts) == (1, {})
+    assert "was changed while it was read" in err
+    queued = await conn.fetchval("select count(*) from duly.delivery_row")
+    assert 10_000 <= queued < 40_000
+    await assert_everybody_once(conn, queued)
+
+
+async def test_a_chunk_that_overtakes_another_is_given_again(
+    conn: Connection, database: Database, work_dir: Path
+) -> None:
+    with RecipientFile(people(work_dir, 6_000)) as file, repeats() as seen:
+        first, second = chunks(file, seen)
+    begun = await conn.fetchrow("select * from duly.upload_begin('clinic', 'k', $1, 'sms', 'Hi')", bytes(32))
+    assert begun is not None
+    turns, refused = Turns(database, begun), asyncio.Event()
+
+    async def late() -> tuple[Chunk, dict[int, str]]:
+        await refused.wait()
+        return await turns.queue(first, None)
+
+    overtaking = asyncio.create_task(turns.queue(second, asyncio.create_task(late())))
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):  # what the overtaking one hears, too
+        await turns.queue(second, None)
+    refused.set()
+    await overtaking
+    await assert_everybody_once(conn, 6_000)
 
 
 # The same rules as duly.enqueue.
@@ -576,7 +606,7 @@ async def test_chunks_may_overlap_but_leave_no_gap(conn: Connection) -> None:
     assert await give(0, 12) == [5, 10]
     assert await give(0, 12) == [5, 10]
     assert await give(7, 16) == [10, 15]
-    with pytest.raises(asyncpg.InvalidParameterValueError, match="after_line: must be 16 at most"):
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError, match="after_line: must be 16 at most"):
         await give(17, 20)
     assert await give(16, 20) == [20]
     await assert_everybody_once(conn, 16)

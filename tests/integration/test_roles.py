@@ -30,6 +30,7 @@ WRITES = {
     "cancel",
     "upload_begin",
     "upload_lines",
+    "upload_end",
     "dead_letters",
     "replay",
     "dismiss",
