@@ -19,6 +19,7 @@ from daemon import logs
 from daemon.config import Config, ConfigError, load_config
 from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.embedded import EmbeddedError, EmbeddedHandle, start
+from daemon.store.sql import query
 
 T = TypeVar("T")
 
@@ -87,19 +88,35 @@ def open_database(
 
 
 @contextlib.asynccontextmanager
-async def connected(config: Config) -> AsyncIterator[Connection]:
-    """One connection for a short command; an embedded server nobody else uses is stopped again after it."""
+async def opened(config: Config) -> AsyncIterator[Database]:
+    """The database for a command; an embedded server nobody else uses is stopped again after it."""
     embedded = await start_embedded(config)
     try:
         database = open_database(config, embedded)
         try:
-            async with database.acquire() as conn:
-                yield conn
+            yield database
         finally:
             await database.close()
     finally:
         if embedded is not None:
             await anyio.to_thread.run_sync(embedded.stop)
+
+
+@contextlib.asynccontextmanager
+async def connected(config: Config) -> AsyncIterator[Connection]:
+    """One connection for a short command."""
+    async with opened(config) as database, database.acquire() as conn:
+        yield conn
+
+
+async def register(conn: Connection, config: Config, workspace: str) -> None:
+    """Makes the TOML's workspace known before something is queued for it, as far as this login may."""
+    own = config.workspaces.get(workspace)
+    if own is not None:
+        with contextlib.suppress(
+            asyncpg.InsufficientPrivilegeError
+        ):  # a producer's: the daemon has made it known
+            await conn.execute(query("register_workspace"), workspace, own.duplicate_window_seconds)
 
 
 def table(rows: list[Mapping[str, object]], columns: list[str]) -> str:

@@ -1,8 +1,9 @@
-"""`duly send`, `explain` and `cancel`: single deliveries."""
+"""`duly send`, `explain` and `cancel`."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -10,6 +11,8 @@ import asyncpg
 import orjson
 import typer
 
+from daemon.bulk.uploading import Terms
+from daemon.cli.campaigns import send_file
 from daemon.cli.common import (
     ConfigOption,
     JsonOption,
@@ -18,40 +21,74 @@ from daemon.cli.common import (
     fail,
     parse_time,
     print_json,
+    register,
     run_async,
 )
 from daemon.model import Channel
 from daemon.store import timeline
-from daemon.store.sql import query
 
 _PRIORITIES = {"high": 1, "normal": 2, "bulk": 3}
 
 
 def send(
     workspace: Annotated[str, typer.Option(help="Whose message it is.")],
-    to: Annotated[str, typer.Option(help="The address, such as +14155550123.")],
+    to: Annotated[str | None, typer.Option(help="The address, such as +14155550123.")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Instead of --to: a file of recipients with a column to, and others."),
+    ] = None,
     body: Annotated[str, typer.Option(help="The text.")] = "",
     channel: Annotated[Channel, typer.Option()] = Channel.SMS,
     at: Annotated[str | None, typer.Option(help="When, as ISO 8601 with a zone; else now.")] = None,
     expires: Annotated[str | None, typer.Option(help="When it is no longer worth sending.")] = None,
-    priority: Annotated[str, typer.Option(help="high, normal or bulk.")] = "normal",
+    priority: Annotated[
+        str | None, typer.Option(help="high, normal or bulk; else normal, and bulk for a file.")
+    ] = None,
     category: Annotated[str, typer.Option()] = "transactional",
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key is queued once.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="Idempotency key: the same key is queued once. For a file, its name is the default."
+        ),
+    ] = None,
     media: Annotated[list[str] | None, typer.Option(help="URL of a picture; may be repeated.")] = None,
+    errors: Annotated[
+        Path | None, typer.Option(help="With --csv: write all wrong rows here, to be corrected and sent.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="With --csv: a column to leave out; may be repeated.")
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Queue one message."""
+    """Queue one message, or one for each row of a CSV.
+
+    The file's columns are to, and as you like body, due_at, priority, expires_at, idempotency_key, category,
+    metadata (JSON) and media (URLs); the options say it for all rows that do not. Interrupted, the same command
+    goes on where it stopped, and nobody is queued twice. A row that is wrong does not keep the others back, but
+    the exit status is 1.
+    """
     settings = configuration(config)
+    if (to is None) == (csv is None):
+        fail("give either --to, for one message, or --csv, for a file", 2)
+    if csv is None and (errors or ignore):
+        fail("--errors and --ignore belong to --csv", 2)
+    if priority is None:
+        priority = "normal" if csv is None else "bulk"
     if priority not in _PRIORITIES:
         fail(f"--priority: {priority} is none of high, normal, bulk", 2)
-    due_at, expires_at = parse_time("--at", at) or datetime.now(UTC), parse_time("--expires", expires)
+    due_at, expires_at = parse_time("--at", at), parse_time("--expires", expires)
+    if csv is not None:
+        terms = Terms(
+            workspace, key or csv.name, channel.value, body, due_at, _PRIORITIES[priority], category, expires_at,
+            tuple(media or ()),
+        )  # fmt: skip
+        send_file(settings, csv, terms, ignore or (), errors, json=json)
+        return
 
     async def work() -> UUID:
         async with connected(settings) as conn:
-            for name, own in settings.workspaces.items():
-                if name == workspace:
-                    await conn.execute(query("register_workspace"), name, own.duplicate_window_seconds)
+            await register(conn, settings, workspace)
             found: UUID = await conn.fetchval(
                 "select duly.enqueue($1, $2, $3, $4, due_at => $5, priority => $6, idempotency_key => $7,"
                 " category => $8, expires_at => $9, metadata => $10::text::jsonb)",
@@ -59,7 +96,7 @@ def send(
                 channel.value,
                 to,
                 body,
-                due_at,
+                due_at or datetime.now(UTC),
                 _PRIORITIES[priority],
                 key,
                 category,

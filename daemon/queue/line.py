@@ -280,11 +280,13 @@ class Line:
             passed = await self._database.insist(lambda: self._ask_to_mark(batch))
         finally:
             self._ended({_call(rendered) for rendered in batch} - passed)
-        if before is not None:
-            await asyncio.wait([before])
-        for rendered in batch:
-            if _call(rendered) in passed:
-                self._marked.put_nowait(rendered)
+        try:
+            if before is not None:
+                await asyncio.wait([before])
+        finally:  # what is marked must be called, also by the next run of this line
+            for rendered in batch:
+                if _call(rendered) in passed:
+                    self._marked.put_nowait(rendered)
         if self.room() > 0:
             self._on_room()
 

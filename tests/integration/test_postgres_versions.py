@@ -80,6 +80,30 @@ async def test_producers_are_served(server: EmbeddedHandle) -> None:
         await app.close()
 
 
+@pytest.mark.parametrize(
+    "workspace", ["clinic", "shop"]
+)  # one that remembers contents, and one that does not
+async def test_a_file_is_uploaded(server: EmbeddedHandle, workspace: str) -> None:
+    owner: Connection = await asyncpg.connect(server.server.dsn)
+    try:
+        upload = await owner.fetchval(
+            "select id from duly.upload_begin($1, 'people.csv', $2, 'sms')", workspace, bytes(32)
+        )
+        rows = await owner.fetch(
+            """select * from duly.upload_lines($1, 0, 3, '{1,2,3}', '{nobody,+14155550101,+14155550102}', '{Hi,Ho,Hu}',
+                                               idempotency_key => '{null,null,k3}')""",
+            upload,
+        )
+        assert [row["line"] for row in rows] == [1]
+        canceled = await owner.fetch(
+            """select duly.cancel(id), "to" from duly.delivery where workspace = $1 and state = 'queued' order by id""",
+            workspace,
+        )
+        assert {row["to"] for row in canceled} == {"+14155550101", "+14155550102"}
+    finally:
+        await owner.close()
+
+
 async def test_every_query_is_understood(server: EmbeddedHandle) -> None:
     worker: Connection = await asyncpg.connect(dsn_for(server, "worker"))
     wrong = {}

@@ -24,7 +24,17 @@ QUERIES = sorted(path.stem for path in (sql_dir() / "queries").glob("*.sql"))
 
 # What each role may call; a new function that is granted to somebody belongs here.
 READS = {"caller", "visible_workspaces"}
-WRITES = {"enqueue", "enqueue_batch", "cancel", "dead_letters", "replay", "dismiss"}
+WRITES = {
+    "enqueue",
+    "enqueue_batch",
+    "cancel",
+    "upload_begin",
+    "upload_lines",
+    "upload_end",
+    "dead_letters",
+    "replay",
+    "dismiss",
+}
 MAY_CALL = {
     "duly_reader": READS,
     "duly_producer": READS | WRITES,
@@ -267,6 +277,35 @@ async def test_a_login_that_was_dropped_holds_up_nobody(
     assert await clinic.fetchval("select duly.cancel($1)", delivery) is True
 
 
+async def test_a_producer_uploads_to_its_own_workspaces_only(
+    clinic: Connection, conn: Connection, logins: Logins
+) -> None:
+    begin = "select id from duly.upload_begin($1, 'people.csv', $2, 'sms', 'Hello')"
+    lines = "select * from duly.upload_lines($1, 0, 1, '{1}', '{+14155550123}')"
+    upload = await clinic.fetchval(begin, "clinic", bytes(32))
+    assert await clinic.fetch(lines, upload) == []
+    assert await clinic.fetchval("select count(*) from duly.delivery") == 1
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=r"^workspace: 'shop' is not"):
+        await clinic.fetch(begin, "shop", bytes(32))
+    other = await conn.fetchval(begin, "shop", bytes(32))
+    with pytest.raises(asyncpg.NoDataFoundError):
+        await clinic.fetch(lines, other)
+    assert await conn.fetchval("select count(*) from duly.delivery_row") == 1
+
+
+async def test_a_producers_own_objects_do_not_get_into_an_upload(clinic: Connection) -> None:
+    """What is read are the arrays that were given, and no table that the caller could have made."""
+    await clinic.execute(
+        """create temp table upload (id uuid); create temp table message (id uuid);
+           create function pg_temp.problem(text) returns text language sql as 'select null'"""
+    )
+    upload = await clinic.fetchval(
+        "select id from duly.upload_begin('clinic', 'people.csv', $1, 'sms', 'Hello')", bytes(32)
+    )
+    found = await clinic.fetch("select * from duly.upload_lines($1, 0, 1, '{1}', '{nobody}')", upload)
+    assert [row["line"] for row in found] == [1]
+
+
 # SET ROLE and membership.
 
 
@@ -325,6 +364,7 @@ async def test_a_reader_sees_the_view_and_nothing_else(reader: Connection, conn:
     for statement in (
         "select duly.enqueue('clinic', 'sms', '+14155550123', 'Hello')",
         "select duly.enqueue_batch('[]')",
+        "select duly.upload_begin('clinic', 'k', '\\x00', 'sms', 'Hello')",
         f"select duly.cancel('{delivery}')",
         "select duly.replay('me', 'why')",
         "update duly.delivery set state = 'sent'",
@@ -371,7 +411,9 @@ async def test_every_function_with_its_owners_rights_has_a_fixed_search_path(con
     rows = await conn.fetch(
         "select proname, proconfig from pg_proc where pronamespace = 'duly'::regnamespace and prosecdef"
     )
-    assert {"enqueue", "enqueue_batch", "cancel", "visible_workspaces"} <= {row["proname"] for row in rows}
+    assert {"enqueue", "enqueue_batch", "upload_lines", "cancel", "visible_workspaces"} <= {
+        row["proname"] for row in rows
+    }
     for row in rows:
         assert row["proconfig"] == ["search_path=duly, pg_temp"], row["proname"]
 

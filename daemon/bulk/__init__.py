@@ -1,0 +1,1 @@
+"""Campaigns: a CSV of recipients, queued in chunks that may be interrupted and repeated."""
