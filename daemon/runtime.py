@@ -12,6 +12,7 @@ from daemon.content.rendering import Renderer, hook_url
 from daemon.model import InboundMessage, StatusUpdate
 from daemon.platforms.base import Platform
 from daemon.platforms.registry import make_platform
+from daemon.queue.allowances import Allowances
 from daemon.queue.directory import Directory
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
@@ -49,10 +50,16 @@ class Runtime:
         self.membership = Membership(
             database, config.daemon.node, config.daemon.lease_seconds, after=self.schema.fits
         )
-        share = lambda: self.membership.share  # noqa: E731
-        self._account_limits: LimitBook[str] = LimitBook(self._account_rate, share)
-        self._sender_limits: LimitBook[tuple[str, str]] = LimitBook(lambda _: self._sender_rate(), share)
-        self._workspace_limits: LimitBook[str] = LimitBook(self._workspace_rate, share)
+        self.allowances = Allowances(database, self._granted, lambda: self.membership.share)
+        self._account_limits: LimitBook[str] = LimitBook(
+            self.allowances, lambda account: f"account {account}", self._account_rate
+        )
+        self._sender_limits: LimitBook[tuple[str, str]] = LimitBook(
+            self.allowances, lambda key: f"sender {key[0]} {key[1]}", lambda _: self._sender_rate()
+        )
+        self._workspace_limits: LimitBook[str] = LimitBook(
+            self.allowances, lambda workspace: f"workspace {workspace}", self._workspace_rate
+        )
         self.recorder = Recorder(database, lambda account: self._policies(account, self.config))
         self.directory = Directory(
             database, self._windows, self._kinds, lambda: self.fetcher.look_soon(), after=self.schema.fits
@@ -86,6 +93,7 @@ class Runtime:
                 self.schema,
                 self.membership,
                 self.directory,
+                self.allowances,
                 self.recorder,
                 self.dispatcher,
                 self.rescuer,
@@ -175,6 +183,10 @@ class Runtime:
             own.burst if own.burst is not None else limits.workspace_burst,
             own.per_minute if own.per_minute is not None else limits.workspace_per_minute,
         )
+
+    def _granted(self) -> None:
+        for line in self.dispatcher.lines.values():
+            line.granted()
 
     def _policies(self, account: str, config: Config) -> Policies:
         platform = config.platforms.get(account)

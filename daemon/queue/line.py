@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -83,6 +84,7 @@ class Line:
         self._ready = ReadyQueue()
         self._held: list[tuple[float, int, Lane]] = []  # until when, by the sender's or the workspace's limit
         self._order = count()
+        self._asking: list[Lane] = []  # held until the database says what their limits allow
         self._marked: asyncio.Queue[Rendered] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
         self._in_flight: set[UUID] = set()
@@ -108,7 +110,8 @@ class Line:
             case BreakerState.HALF_OPEN:
                 return max(0, _PROBES_WANTED - self.waiting)
         rate = self._limit().rate.per_second
-        wanted = self.buffer if rate is None else min(self.buffer, max(10, int(rate * 2)))
+        share = self._membership.share  # what it holds it keeps from the others
+        wanted = self.buffer if rate is None else min(self.buffer, max(10, int(rate * 2 * share)))
         quarter = max(1, wanted // 4)
         waiting_urgent = self._ready.of_priority(Priority.HIGH)
         if urgent:
@@ -137,6 +140,13 @@ class Line:
     def push(self, deliveries: Iterable[Delivery]) -> None:
         """Takes leased deliveries."""
         self._ready.extend(deliveries)
+        self._changed.set()
+
+    def granted(self) -> None:
+        """The database has answered what limits asked: whoever waits for that is looked at again."""
+        for lane in self._asking:
+            self._ready.release(lane)
+        self._asking.clear()
         self._changed.set()
 
     # The line's own work.
@@ -188,6 +198,7 @@ class Line:
 
     def _clear(self) -> list[Delivery]:
         self._held.clear()
+        self._asking.clear()
         return self._ready.clear()
 
     def _take(self) -> tuple[list[Rendered], float | None]:
@@ -209,7 +220,7 @@ class Line:
             delay = limit.delay(delivery.segments, now)
             if delay > 0:
                 self._ready.put_back(delivery)
-                wait = delay if wait is None else min(wait, delay)
+                wait = _sooner(wait, delay)
                 break
             rendered = self.render(delivery)
             sender = self._sender_limits.of((self.account, rendered.sender or ""))
@@ -217,7 +228,7 @@ class Line:
             delay = max(sender.delay(delivery.segments, now), workspace.delay(delivery.segments, now))
             if delay > 0:
                 self._hold(delivery, now + delay)
-                wait = delay if wait is None else min(wait, delay)
+                wait = _sooner(wait, delay)
                 continue
             for each in (limit, sender, workspace):
                 each.take(delivery.segments, now)
@@ -226,7 +237,11 @@ class Line:
 
     def _hold(self, delivery: Delivery, until: float) -> None:
         """Its whole lane waits: the same sender and the same workspace hold all of it."""
-        heapq.heappush(self._held, (until, next(self._order), self._ready.hold(delivery)))
+        lane = self._ready.hold(delivery)
+        if until == math.inf:
+            self._asking.append(lane)
+        else:
+            heapq.heappush(self._held, (until, next(self._order), lane))
 
     def _release(self, now: float) -> None:
         """Those that wait for one limit have the same time but for rounding: they are released together."""
@@ -294,6 +309,13 @@ class Line:
         self._changed.set()
         if not self._in_flight:
             self._idle.set()
+
+
+def _sooner(wait: float | None, delay: float) -> float | None:
+    """None: until something changes, as when a limit has been granted more."""
+    if delay == math.inf:
+        return wait
+    return delay if wait is None else min(wait, delay)
 
 
 def _failed(outcome: Outcome) -> bool:
