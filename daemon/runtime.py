@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from daemon import clock
 from daemon.config import Config, PlatformConfig, keep_restart_only, restart_needed
 from daemon.content.rendering import Renderer, hook_url
 from daemon.model import InboundMessage, StatusUpdate
 from daemon.platforms.base import Platform
 from daemon.platforms.registry import make_platform
+from daemon.queue.adaptive import Adaptive
 from daemon.queue.allowances import Allowances
 from daemon.queue.directory import Directory
 from daemon.queue.dispatcher import Dispatcher
@@ -268,6 +270,12 @@ class Runtime:
             buffer=config.daemon.buffer,
             on_room=lambda: self.fetcher.wake(),
             hand_back=self.dispatcher.hand_back,
+            adaptive=Adaptive(
+                platform_config.rate_per_second,
+                platform_config.concurrency,
+                clock.monotonic(),
+                enabled=platform_config.adaptive,
+            ),
         )
 
 

@@ -20,7 +20,9 @@ import structlog
 
 from daemon import clock
 from daemon.model import Delivery, Lane, Outcome, Priority, Reason, Rejected, Rendered, Unknown
+from daemon.queue.adaptive import Adaptive, Speed
 from daemon.queue.breaker import Breaker, BreakerState
+from daemon.queue.lateness import Lateness
 from daemon.queue.limiter import RateLimit
 from daemon.queue.limits import LimitBook
 from daemon.queue.membership import Membership
@@ -64,6 +66,7 @@ class Line:
         on_room: Callable[[], None],
         hand_back: Callable[[Sequence[Delivery]], Awaitable[None]],
         breaker: Breaker | None = None,
+        adaptive: Adaptive | None = None,
         monotonic: clock.Monotonic = clock.monotonic,
     ) -> None:
         self.worker = worker
@@ -81,6 +84,8 @@ class Line:
         self._hand_back = hand_back
         self.breaker = breaker or Breaker()
         self._monotonic = monotonic
+        self._adaptive = adaptive or Adaptive(None, concurrency, monotonic())
+        self._lateness = Lateness()
         self._ready = ReadyQueue()
         self._held: list[tuple[float, int, Lane]] = []  # until when, by the sender's or the workspace's limit
         self._order = count()
@@ -109,7 +114,7 @@ class Line:
                 return 0
             case BreakerState.HALF_OPEN:
                 return max(0, _PROBES_WANTED - self.waiting)
-        rate = self._limit().rate.per_second
+        rate = self._rate()
         share = self._membership.share  # what it holds it keeps from the others
         wanted = self.buffer if rate is None else min(self.buffer, max(10, int(rate * 2 * share)))
         quarter = max(1, wanted // 4)
@@ -136,6 +141,10 @@ class Line:
     def in_flight(self) -> int:
         """Marked deliveries whose call has not ended."""
         return len(self._in_flight)
+
+    def speed(self) -> Speed:
+        """How fast it goes now."""
+        return self._adaptive.speed(self._monotonic())
 
     def push(self, deliveries: Iterable[Delivery]) -> None:
         """Takes leased deliveries."""
@@ -206,8 +215,9 @@ class Line:
         now = self._monotonic()
         self._release(now)
         limit = self._limit()
-        ahead = 0 if limit.rate.per_second is not None else min(self.concurrency, _MOST_AHEAD)
-        free = self.concurrency + ahead - len(self._in_flight)
+        calls = self._adaptive.calls
+        ahead = 0 if self._rate() is not None else min(calls, _MOST_AHEAD)
+        free = calls + ahead - len(self._in_flight)
         allowed = self.breaker.allowance(len(self._in_flight), now)
         if allowed is not None:
             free = min(free, allowed)
@@ -217,7 +227,7 @@ class Line:
         wait = self._held[0][0] - now if self._held else None
         while len(batch) < free and self._ready.free:
             delivery = self._ready.pop()
-            delay = limit.delay(delivery.segments, now)
+            delay = self._adaptive.delay(delivery.segments, now) or limit.delay(delivery.segments, now)
             if delay > 0:
                 self._ready.put_back(delivery)
                 wait = _sooner(wait, delay)
@@ -230,10 +240,15 @@ class Line:
                 self._hold(delivery, now + delay)
                 wait = _sooner(wait, delay)
                 continue
-            for each in (limit, sender, workspace):
+            for each in (self._adaptive, limit, sender, workspace):
                 each.take(delivery.segments, now)
             batch.append(rendered)
         return batch, wait
+
+    def _rate(self) -> float | None:
+        """Segments a second, as the operator allows or, below that, as the platform bears."""
+        rate = self._adaptive.rate
+        return self._limit().rate.per_second if rate is None else rate
 
     def _hold(self, delivery: Delivery, until: float) -> None:
         """Its whole lane waits: the same sender and the same workspace hold all of it."""
@@ -290,11 +305,18 @@ class Line:
                 self._ended({rendered.delivery.id})
 
     def _heed(self, done: Done) -> None:
-        """Lets the breaker know. Bad credentials stop this account at once, and no other."""
+        """Lets the breaker and the adaptive rate know. Bad credentials stop this account at once, and no other."""
         now = self._monotonic()
         outcome = done.outcome
         if isinstance(outcome, Rejected) and outcome.reason is Reason.NOT_BEGUN:
             return  # our own doing: it says nothing about the platform
+        self._adaptive.record(
+            done.delivery.segments,
+            outcome,
+            began=done.began,
+            took_seconds=done.took_seconds,
+            late_seconds=self._lateness.seconds(),
+        )
         if isinstance(outcome, Rejected) and outcome.reason in _ACCOUNT_REASONS:
             self.breaker.trip(outcome.reason.value, _ACCOUNT_PAUSE_SECONDS, now)
             opened = True
