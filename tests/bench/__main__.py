@@ -9,10 +9,10 @@ import sys
 import orjson
 
 from daemon import logs
-from tests.bench import latency, send
+from tests.bench import latency, limits, send
 from tests.bench.harness import Result
 
-_ALL = (latency, send)
+_ALL = (latency, limits, send)
 
 
 async def _run(*, quick: bool) -> dict[str, Result]:
