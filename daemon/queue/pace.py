@@ -56,6 +56,7 @@ class Pace:
         "_given_at",
         "_least",
         "_pieces",
+        "_slack",
         "_taken_until",
         "_used",
         "_wanted",
@@ -75,6 +76,8 @@ class Pace:
         self._wanted = max(1.0, rate_per_second * _FIRST_SECONDS)
         self._given = self._used = 0.0  # since the last answer, in segments
         self._given_at = -math.inf
+        # How long before its time any message may go; one that is small to the burst, sooner.
+        self._slack = _EVEN_SECONDS if burst is None else _TIGHT_SECONDS
 
     def at_once(self, segments: int) -> float:
         """Segments that may go at one moment, where the next message has so many."""
@@ -96,6 +99,11 @@ class Pace:
     def delay(self, segments: int, now: float) -> float:
         """Seconds until so many may go: 0 for now; infinite until what was asked for has been answered."""
         need = segments / self.rate_per_second
+        if self._pieces:  # nearly always: the present piece is enough
+            start, end = self._pieces[0]
+            start = max(start, now)
+            if end - start >= need and start - now <= self._slack:
+                return 0.0
         reach = self.at_once(segments) / self.rate_per_second
         self._drop_past(now)
         have = 0.0
@@ -150,7 +158,7 @@ class Pace:
 
     def _look_ahead(self, now: float) -> None:
         """So that steady use never waits for an answer."""
-        if self._left(now) * self.rate_per_second > self._given / 2:
+        if self._used < self._given / 2 or self._left(now) * self.rate_per_second > self._given / 2:
             return
         segment = 1 / self.rate_per_second
         usable = max(self._taken_until, now) + segment - self.at_once(1) / self.rate_per_second
