@@ -45,6 +45,8 @@ _PROBES_WANTED = 3
 # A line without a rate keeps so many marked deliveries ahead of its workers, so that none waits for a mark.
 _MOST_AHEAD = 50
 _SAME_SECONDS = 1e-5
+# So many lanes ask the database at once: what is given to more of them might be over before their turn comes.
+_MOST_ASKING = 100
 
 
 class Line:
@@ -225,7 +227,7 @@ class Line:
             return [], self.breaker.retry_in(now) or None
         batch: list[Rendered] = []
         wait = self._held[0][0] - now if self._held else None
-        while len(batch) < free and self._ready.free:
+        while len(batch) < free and len(self._asking) < _MOST_ASKING and self._ready.free:
             delivery = self._ready.pop()
             delay = self._adaptive.delay(delivery.segments, now) or limit.delay(delivery.segments, now)
             if delay > 0:

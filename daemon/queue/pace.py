@@ -30,8 +30,11 @@ ROUNDING = 1e-6
 _EVEN_SECONDS = 0.05
 # A burst no larger than the message leaves no room at all: whatever is late by a millisecond would be lost.
 _TIGHT_SECONDS = 0.01
-# The first piece is for so long. It doubles while there is need, so that what is not needed is left to others.
+# The first piece is for so long; where a burst has room for it, for longer, so that one that sends now and then need
+# not ask each time. It doubles while there is need, so that what is not needed is left to others.
 _FIRST_SECONDS = 0.01
+_LASTING_SECONDS = 0.5
+_LASTING_PART = 0.5  # of the burst, at most, and only while so much of it is left
 # From so many segments on, the next piece is asked for when half of the present one is left.
 _AHEAD_FROM = 4
 
@@ -54,8 +57,10 @@ class Pace:
         "_asked",
         "_given",
         "_given_at",
+        "_lasting",
         "_least",
         "_pieces",
+        "_roomy",
         "_slack",
         "_taken_until",
         "_used",
@@ -73,7 +78,10 @@ class Pace:
         self._taken_until = -math.inf  # of the whole line, as far as known
         self._asked = False
         self._least = 1
+        lasting = min((burst or 0.0) * _LASTING_PART, rate_per_second * _LASTING_SECONDS)
         self._wanted = max(1.0, rate_per_second * _FIRST_SECONDS)
+        self._lasting = max(1.0, lasting)
+        self._roomy = True  # the last answer said that much of the burst was left
         self._given = self._used = 0.0  # since the last answer, in segments
         self._given_at = -math.inf
         # How long before its time any message may go; one that is small to the burst, sooner.
@@ -145,6 +153,7 @@ class Pace:
         """The answer: a piece, or none (`start` = `end`), and where the line has got to."""
         self._asked = False
         self._taken_until = taken_until
+        self._roomy = (taken_until - now) * self.rate_per_second <= (self.burst or 0.0) * _LASTING_PART
         self._drop_past(now)
         self._given = self._left(now) * self.rate_per_second
         self._used = 0.0
@@ -176,6 +185,8 @@ class Pace:
             self._wanted = max(1.0, self._wanted / 2)
         elif now - self._given_at < 2 * SLICE_SECONDS:
             self._wanted = min(self._wanted * 2, most)
+        if self._roomy:
+            self._wanted = max(self._wanted, self._lasting)
         self._ask(now if usable <= now else max(now, usable - LEAD_SECONDS))
 
     def _left(self, now: float) -> float:

@@ -19,7 +19,8 @@ create table duly.quota (
 -- Gives each key the next piece of its line, all in one moment. A line in arrears of now goes on from now plus
 -- `settle`, so that a piece is not over before its answer arrives. A piece is as long as `wanted`, but no longer
 -- than `slice`, or than what may be used at once (`reach`: how long before its time a piece may be used), and at
--- least `needed`. Nothing is given that could not be used within `horizon`. All in seconds.
+-- least `needed` or a multiple of it, as a part would be of no use. Nothing is given that could not be used within
+-- `horizon`. All in seconds.
 -- `moment`: for tests. Returns the piece (empty: from = until), and where the line has got to; no row for a key
 -- that was removed at that moment: ask again.
 create function duly.take_pace(
@@ -55,7 +56,8 @@ begin
     ) b
   ), piece as (
     select l.*, case when l.starts + l.needed - l.reach > at_ + horizon then 0
-                else greatest(l.needed, least(l.wanted, greatest(slice, at_ + l.reach - l.starts))) end as seconds
+                else l.needed * greatest(1, floor(
+                  least(l.wanted, greatest(slice, at_ + l.reach - l.starts)) / l.needed + 1e-6)) end as seconds
     from line l
   )
   update pace p

@@ -64,7 +64,8 @@ class PaceLine:
         starts = max(at + settle, before)
         seconds = 0.0
         if starts + ask.least - ask.reach <= at + HORIZON_SECONDS:
-            seconds = max(ask.least, min(ask.wanted, max(slice_seconds, at + ask.reach - starts)))
+            most = min(ask.wanted, max(slice_seconds, at + ask.reach - starts))
+            seconds = ask.least * max(1, math.floor(most / ask.least + 1e-6))
         self.rate = ask.rate_per_second
         self.taken_until = starts + seconds if seconds else before
         return starts, starts + seconds, self.taken_until
