@@ -139,7 +139,7 @@ class PostClient:
         except TimeoutError as error:
             raise NotConnected(f"no connection within {seconds:g} s") from error
         except (OSError, UnicodeError) as error:  # TLS' own errors and names that are none among them
-            self._resolved_at = 0.0
+            self._resolving = None  # the next one looks the host up anew
             raise NotConnected(_words(error)) from error
         return connection
 
