@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, TextIO, cast
 
 import orjson
 import structlog
@@ -16,6 +18,26 @@ _HIDDEN = frozenset(
 )
 
 EventDict = MutableMapping[str, Any]
+
+
+class _Stderr(io.TextIOBase):
+    """stderr as it is when a line is written.
+
+    A line that cannot be written (a full disk, a reader that has gone) is lost: the alternative is to lose the
+    part of the daemon that wanted to say something, and with it messages.
+    """
+
+    def write(self, text: str, /) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            return sys.stderr.write(text)
+        return 0
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
+_STDERR = cast("TextIO", _Stderr())
 
 
 def hide(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -44,10 +66,10 @@ def configure(level: str = "info", style: Literal["json", "console"] = "json") -
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(_STDERR),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_STDERR)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(processors=[*_strip(), *last], foreign_pre_chain=shared)
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
+import structlog
 
 from daemon.sandbox.app import Sandbox
 from daemon.sandbox.settings import SandboxSettings
@@ -46,6 +47,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Notes whether anything failed."""
     session.config.duly_failed = exitstatus != 0  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Iterator[None]:
+    """What a test has made of structlog ends with it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

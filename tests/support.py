@@ -103,10 +103,12 @@ timeout_seconds = 3
 class DaemonProcess:
     """`duly run` as a process of its own, with what it logged."""
 
-    def __init__(self, config: Path, port: int, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, config: Path, port: int, environ: dict[str, str] | None = None, *, log_path: Path | None = None
+    ) -> None:
         self.config = config
         self.url = f"http://127.0.0.1:{port}"
-        self._log_path = config.with_suffix(f".{time.monotonic_ns()}.log")
+        self._log_path = log_path or config.with_suffix(f".{time.monotonic_ns()}.log")
         self._environ = {**os.environ, **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -167,9 +169,11 @@ class DaemonProcess:
 
 
 @contextlib.asynccontextmanager
-async def running(config: Path, port: int, *, wait_ready: bool = True) -> AsyncIterator[DaemonProcess]:
+async def running(
+    config: Path, port: int, *, wait_ready: bool = True, log_path: Path | None = None
+) -> AsyncIterator[DaemonProcess]:
     """A daemon process for the length of a block; killed at its end if it still runs."""
-    daemon = DaemonProcess(config, port)
+    daemon = DaemonProcess(config, port, log_path=log_path)
     daemon.start()
     try:
         if wait_ready:

@@ -498,3 +498,20 @@ async def test_a_wrong_toml_at_start_is_status_2_and_names_the_line(work_dir: Pa
 
 
 __all__ = ["deliveries", "running"]
+
+
+# Its log.
+
+
+async def test_a_log_on_a_full_disk_costs_no_message(
+    work_dir: Path, dsn: str, port: int, conn: Connection, sandbox: Sandbox
+) -> None:
+    config = work_dir / "duly.toml"
+    config.write_text(toml(dsn, sandbox.url, port))
+    # Every write to it: no space left on device.
+    async with running(config, port, log_path=Path("/dev/full")) as daemon:
+        await enqueue(conn, 20)
+        await until(lambda: all_settled(conn))
+        assert await daemon.stop() == 0
+    assert set(await states(conn)) <= {"sent", "delivered"}
+    await assert_agreement(conn, sandbox.ledger)
