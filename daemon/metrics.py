@@ -40,6 +40,15 @@ WAITING = Gauge("duly_waiting", "Leased deliveries in memory, not yet begun", ["
 BREAKER_OPEN = Gauge(
     "duly_breaker_open", "1 while an account's breaker is open or probing", ["account"], registry=REGISTRY
 )
+RATE = Gauge(
+    "duly_rate_per_second",
+    "Segments a second that an account may send now: the operator's, or what its platform bears",
+    ["account"],
+    registry=REGISTRY,
+)
+CONCURRENCY = Gauge(
+    "duly_concurrency", "Calls that an account may have in flight now", ["account"], registry=REGISTRY
+)
 IN_FLIGHT = Gauge("duly_in_flight", "Calls under way", ["account"], registry=REGISTRY)
 RESOLUTIONS = Counter(
     "duly_resolutions",

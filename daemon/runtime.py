@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from daemon import clock
 from daemon.config import Config, PlatformConfig, keep_restart_only, restart_needed
 from daemon.content.rendering import Renderer, hook_url
 from daemon.model import InboundMessage, StatusUpdate
 from daemon.platforms.base import Platform
 from daemon.platforms.registry import make_platform
+from daemon.queue.adaptive import Adaptive
+from daemon.queue.allowances import Allowances
 from daemon.queue.directory import Directory
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
@@ -49,13 +52,19 @@ class Runtime:
         self.membership = Membership(
             database, config.daemon.node, config.daemon.lease_seconds, after=self.schema.fits
         )
-        share = lambda: self.membership.share  # noqa: E731
+        self.allowances = Allowances(database, self._granted, lambda: self.membership.share)
         self._account_limits: LimitBook[str] = LimitBook(
-            lambda account: account_rate(self.config, account), share
+            self.allowances,
+            lambda account: f"account {account}",
+            lambda account: account_rate(self.config, account),
         )
-        self._sender_limits: LimitBook[tuple[str, str]] = LimitBook(lambda _: sender_rate(self.config), share)
+        self._sender_limits: LimitBook[tuple[str, str]] = LimitBook(
+            self.allowances, lambda key: f"sender {key[0]} {key[1]}", lambda _: sender_rate(self.config)
+        )
         self._workspace_limits: LimitBook[str] = LimitBook(
-            lambda workspace: workspace_rate(self.config, workspace), share
+            self.allowances,
+            lambda workspace: f"workspace {workspace}",
+            lambda workspace: workspace_rate(self.config, workspace),
         )
         self.recorder = Recorder(database, lambda account: self._policies(account, self.config))
         self.directory = Directory(
@@ -90,6 +99,7 @@ class Runtime:
                 self.schema,
                 self.membership,
                 self.directory,
+                self.allowances,
                 self.recorder,
                 self.dispatcher,
                 self.rescuer,
@@ -159,6 +169,10 @@ class Runtime:
             raise DatabaseDown(f"the schema does not fit: {self.schema.health()}")
 
     # What the configuration says, asked anew each time.
+
+    def _granted(self) -> None:
+        for line in self.dispatcher.lines.values():
+            line.granted()
 
     def _policies(self, account: str, config: Config) -> Policies:
         platform = config.platforms.get(account)
@@ -242,6 +256,12 @@ class Runtime:
             buffer=config.daemon.buffer,
             on_room=lambda: self.fetcher.wake(),
             hand_back=self.dispatcher.hand_back,
+            adaptive=Adaptive(
+                platform_config.rate_per_second,
+                platform_config.concurrency,
+                clock.monotonic(),
+                enabled=platform_config.adaptive,
+            ),
         )
 
 

@@ -62,7 +62,7 @@ LEASE_SECONDS = 5.0
 PATIENCE_SECONDS = 6.0
 # A daemon suspended for so long wakes when others have not only taken over but have sent again.
 _SURELY_OVERTAKEN_SECONDS = LEASE_SECONDS * 4 / 3 + PATIENCE_SECONDS + 4
-# Until a daemon that starts is at work: half a lease of it is waiting for the others to see it.
+# Until a daemon that starts is at work, at the latest.
 _START_SECONDS = 4.0
 
 

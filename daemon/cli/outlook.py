@@ -49,6 +49,7 @@ def foretell(seen: Seen, found: Snapshot, config: Config, daemon: Mapping[str, A
         states=(daemon or {}).get("accounts", {}),
         sent={key: passing.spans for key, passing in found.passing.items()},
         call_seconds=seen.call_seconds,
+        present={account: speed["per_second"] for account, speed in (daemon or {}).get("speeds", {}).items()},
     )
     return forecast(seen.at, seen.lots, seen.edges, [*seen.asked, *seen.busy], config, known)
 

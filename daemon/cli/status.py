@@ -133,11 +133,13 @@ def _account(
     rate = _per_second(account_rate(config, name))
     outlook = future.accounts.get(name, Outlook())
     said = daemon.get("accounts", {}).get(name) if daemon else None
+    speed = daemon.get("speeds", {}).get(name) if daemon else None
     state = "not in the TOML" if account is None else said if account.enabled else "disabled"
     return {
         "account": name,
         "platform": account.kind if account else found.platforms[name],
         "state": state,
+        "speed": speed,
         **_part(lanes, found.of_account(name), rate, outlook, future),
     }
 
@@ -254,7 +256,10 @@ def _tables(found: Mapping[str, Any]) -> list[str]:
     if found["accounts"]:
         parts += [
             "",
-            table([_row(part) for part in found["accounts"]], ["account", "platform", "state", *columns]),
+            table(
+                [{**_row(part), "rate": _rate(part["speed"])} for part in found["accounts"]],
+                ["account", "platform", "state", "rate", *columns],
+            ),
         ]
     return parts
 
@@ -269,6 +274,19 @@ def _row(part: Mapping[str, Any]) -> dict[str, object]:
         "sending": part["leased"] + part["sending"],
         "empty_in": None if eta is None or not queued["due"] else duration(eta),
     }
+
+
+def _rate(speed: Mapping[str, Any] | None) -> str | None:
+    """`25/s`, or `12.5/s of 25/s` while the platform bears no more; None where no daemon says."""
+    if speed is None:
+        return None
+    now, most = (_speed(speed[key]) for key in ("per_second", "most_per_second"))
+    calls = f", {speed['calls']} calls" if speed["calls"] < speed["most_calls"] else ""
+    return (now if now == most else f"{now} of {most}") + calls
+
+
+def _speed(rate: float | None) -> str:
+    return "unlimited" if rate is None else f"{rate:.3g}/s" if rate < 100 else f"{rate:,.0f}/s"
 
 
 def _daemons(found: Mapping[str, Any]) -> list[str]:

@@ -51,6 +51,9 @@ class AccountConfig(Section):
     concurrency: int = Field(default=50, ge=1, le=2000)
     """Calls in flight at once, at most."""
 
+    adaptive: bool = True
+    """Go slower than the two above allow while the platform refuses (429) or its answers take ever longer."""
+
     timeout_seconds: float = Field(default=15.0, gt=0, le=300)
     """A call that has no answer after this many seconds is uncertain."""
 

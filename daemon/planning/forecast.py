@@ -41,9 +41,8 @@ class Known:
     # Segments by workspace and account: sent in the last ten seconds, in the ten before, and so on for a minute.
     sent: Mapping[tuple[str, str | None], Sequence[int]] = field(default_factory=dict)
     call_seconds: Mapping[str, float] = field(default_factory=dict)  # by account
-    present: Mapping[str, float] = field(
-        default_factory=dict
-    )  # segments a second that an account keeps to now
+    # Segments a second that each daemon keeps to now for an account, as its platform bears them; None: no limit.
+    present: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +201,7 @@ def _supply(pieces: Sequence[Piece], config: Config, known: Known) -> Supply:
 def _account(name: str, sent: Sequence[int], config: Config, known: Known) -> Limit:
     rate, present = account_rate(config, name), known.present.get(name)
     if present is not None:
-        rate = replace(rate, per_second=min(present, rate.per_second or math.inf))
+        rate = replace(rate, per_second=min(present * known.alive, rate.per_second or math.inf))
     answers = known.call_seconds.get(name)
     calls = None if not answers else known.alive * config.platforms[name].concurrency / answers
     return Limit(rate, sent, calls, answers or 0.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from daemon.queue.limiter import Rate
 
-# A window counts a segment for its length and the rest of the slot it was sent in: see queue/limiter.py.
+# A window counts a segment for its length and the rest of the slot it was sent in: see queue/quota.py.
 WINDOW_SECONDS = 60.0 * 65 / 64
 # What has waited for so long has had the burst.
 _BURST_GONE_SECONDS = 5.0

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 
 import structlog
 
 from daemon import clock, metrics
 from daemon.model import Delivery
+from daemon.queue.adaptive import Speed
 from daemon.queue.breaker import BreakerState
 from daemon.queue.line import Line
 from daemon.queue.membership import Membership
@@ -100,11 +102,19 @@ class Dispatcher:
         now = self._monotonic()
         return {account: _describe(line, now) for account, line in self._lines.items()}
 
+    def speeds(self) -> dict[str, Speed]:
+        """How fast each account goes now."""
+        return {account: line.speed() for account, line in self._lines.items()}
+
     def observe(self) -> None:
         """Sets the gauges; called when the metrics are read."""
         for account, line in self._lines.items():
             metrics.WAITING.labels(account).set(line.waiting)
             metrics.IN_FLIGHT.labels(account).set(line.in_flight)
+            speed = line.speed()
+            rate = math.inf if speed.per_second is None else speed.per_second
+            metrics.RATE.labels(account).set(rate)
+            metrics.CONCURRENCY.labels(account).set(speed.calls)
             closed = line.breaker.state(self._monotonic()) is BreakerState.CLOSED
             metrics.BREAKER_OPEN.labels(account).set(0 if closed else 1)
 

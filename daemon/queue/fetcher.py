@@ -156,6 +156,7 @@ class Fetcher:
         self._next_look = now + self.poll_seconds
 
     async def _lease(self, asks: list[Ask]) -> int:
+        self._prepare(asks)
         token = self._membership.new_token()
         leased_at = self._monotonic()
         self._unsure.append(token)
@@ -185,6 +186,14 @@ class Fetcher:
         if emptied:
             await self._look_at(emptied)
         return len(rows)
+
+    def _prepare(self, asks: list[Ask]) -> None:
+        """The workspaces' limits ask for what the first row needs while it is leased, not after."""
+        now = self._monotonic()
+        for workspace_id in {ask.lane.workspace_id for ask in asks}:
+            name = self._workspace_name(workspace_id)
+            if name is not None:
+                self._workspace_limits.of(name).delay(1, now)
 
     async def _hand_over(self, account: str, leased: list[Delivery]) -> None:
         line = self._dispatcher.lines.get(account)
@@ -248,7 +257,7 @@ class Fetcher:
         for workspace_id in {lane.workspace_id for lane in self._board.due(now)}:
             name = self._workspace_name(workspace_id)
             if name is not None:
-                until = min(until, now + max(0.02, self._workspace_limits.of(name).delay(1, now)))
+                until = min(until, now + max(0.02, self._workspace_limits.of(name).foresee(1, now)))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(_SHORTEST_WAIT_SECONDS, until - now)):
                 await self._wake.wait()

@@ -1,32 +1,24 @@
-"""How fast an account, a sender and a workspace may send, in segments.
+"""How fast an account, a sender and a workspace may send, in segments, all daemons together.
 
 Two pure limits, asked first (`delay`) and charged after (`take`), so that a row waits for all its limits at
 once and is never charged for a call that another limit holds back:
 
-- `TokenBucket`: so many a second, with a burst. In any window of T seconds at most `burst + rate * T`.
-- `WindowLimit`: so many in any window of a minute, exactly.
+- `Pace`: so many a second, with a burst. In any window of T seconds at most `burst + rate * T`.
+- `Quota`: so many in any window of a minute, exactly.
 
-They are our own and not aiolimiter's because a limit must change its rate while it runs (a reload, another
-daemon joining), must say how long to wait without waiting, and must be tested with a clock of the test's.
+What they let pass has been given to this daemon by the database; `delay` asks for more. They are our own and not
+aiolimiter's because a limit must hold across daemons, must say how long to wait without waiting, and must be
+tested with a clock of the test's. `TokenBucket` is this daemon's alone: what it asks of itself.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
-
-class Limit(Protocol):
-    """Something that lets only so many segments pass."""
-
-    def delay(self, segments: int, now: float) -> float:
-        """Seconds until so many may pass; 0 for now."""
-
-    def take(self, segments: int, now: float) -> None:
-        """Charges them."""
+from daemon.queue.pace import EVEN_SECONDS, Pace
+from daemon.queue.quota import Quota
 
 
 class TokenBucket:
@@ -82,61 +74,6 @@ class TokenBucket:
             self._at = now
 
 
-class WindowLimit:
-    """At most `most` segments in any window of `seconds`; where that is less than one, one in a longer window.
-
-    Time is kept in slots of a 64th of the window and a slot counts until all of it has left, so the limit is
-    never exceeded and at worst a 64th of the window is given away.
-    """
-
-    __slots__ = ("_slot_seconds", "_slots", "_span", "_used", "most", "seconds")
-
-    def __init__(self, most: float, seconds: float = 60.0) -> None:
-        self.seconds = seconds
-        self.set_most(most)
-        self._slot_seconds = seconds / 64
-        self._slots: deque[tuple[int, int]] = deque()  # (slot number, segments in it), oldest first
-        self._used = 0
-
-    def available(self, now: float) -> float:
-        """Segments that may pass now."""
-        self._forget(now)
-        return self.most - self._used
-
-    def delay(self, segments: int, now: float) -> float:
-        """Seconds until so many may pass; 0 for now."""
-        self._forget(now)
-        excess = self._used + min(float(segments), self.most) - self.most
-        if excess <= 0:
-            return 0.0
-        for slot, count in self._slots:
-            excess -= count
-            if excess <= 0:
-                return max(1e-6, self._leaves_at(slot) - now)
-        return self._span
-
-    def take(self, segments: int, now: float) -> None:
-        """Charges them."""
-        slot = math.floor(now / self._slot_seconds)
-        if self._slots and self._slots[-1][0] == slot:
-            self._slots[-1] = (slot, self._slots[-1][1] + segments)
-        else:
-            self._slots.append((slot, segments))
-        self._used += segments
-
-    def set_most(self, most: float) -> None:
-        """Changes the limit from now on."""
-        self.most = max(1.0, most)
-        self._span = self.seconds / min(1.0, most)
-
-    def _leaves_at(self, slot: int) -> float:
-        return (slot + 1) * self._slot_seconds + self._span
-
-    def _forget(self, now: float) -> None:
-        while self._slots and self._leaves_at(self._slots[0][0]) <= now:
-            self._used -= self._slots.popleft()[1]
-
-
 @dataclass(frozen=True, slots=True)
 class Rate:
     """What an operator sets for one thing. None: without limit."""
@@ -145,72 +82,75 @@ class Rate:
     burst: float | None = None
     per_minute: float | None = None
 
-    def split(self, share: float) -> Rate:
-        """This daemon's part of it."""
-        if share >= 1:
-            return self
-        return Rate(
-            *(None if v is None else v * share for v in (self.per_second, self.burst, self.per_minute))
-        )
-
     @property
     def burst_or_default(self) -> float:
         """Without a burst of its own a rate is kept evenly: a twentieth of a second's worth at once."""
-        return self.burst if self.burst is not None else max(1.0, (self.per_second or 0) * 0.05)
+        return self.burst if self.burst is not None else max(1.0, (self.per_second or 0) * EVEN_SECONDS)
 
 
 class RateLimit:
     """The limits of one account, sender or workspace together."""
 
-    __slots__ = ("_bucket", "_window", "rate")
+    __slots__ = ("_ask", "_pace", "_quota", "rate")
 
-    def __init__(self, rate: Rate, now: float) -> None:
+    def __init__(self, rate: Rate, ask: Callable[[Pace | Quota, float], None]) -> None:
+        """`ask(limit, due)`: it needs an answer from the database by then."""
         self.rate = rate
-        self._bucket = (
-            TokenBucket(rate.per_second, rate.burst_or_default, now) if rate.per_second is not None else None
-        )
-        self._window = WindowLimit(rate.per_minute) if rate.per_minute is not None else None
+        self._ask = ask
+        self._pace = self._make_pace(rate)
+        self._quota = self._make_quota(rate)
 
     @property
     def unlimited(self) -> bool:
         """Whether there is nothing to ask."""
-        return self._bucket is None and self._window is None
+        return self._pace is None and self._quota is None
 
     def available(self, now: float) -> float:
-        """Segments that may pass now; infinite without a limit."""
+        """Segments that could pass now, as far as known here; infinite without a limit."""
         return min((limit.available(now) for limit in self._limits()), default=math.inf)
 
+    def foresee(self, segments: int, now: float) -> float:
+        """Seconds until so many may probably pass. Asks for nothing."""
+        return max((limit.foresee(segments, now) for limit in self._limits()), default=0.0)
+
     def delay(self, segments: int, now: float) -> float:
-        """Seconds until so many may pass; 0 for now."""
-        if self.unlimited:
-            return 0.0
-        return max(limit.delay(segments, now) for limit in self._limits())
+        """Seconds until so many may pass: 0 for now; infinite until the database has answered."""
+        if self._quota is not None:
+            wait = self._quota.delay(segments, now)
+            if 0 < wait < math.inf:
+                return wait  # nothing is taken of the rate meanwhile: others may use it
+            return wait if self._pace is None else max(wait, self._pace.delay(segments, now))
+        return 0.0 if self._pace is None else self._pace.delay(segments, now)
 
     def take(self, segments: int, now: float) -> None:
         """Charges them."""
-        for limit in self._limits():
-            limit.take(segments, now)
+        if self._pace is not None:
+            self._pace.take(segments, now)
+        if self._quota is not None:
+            self._quota.take(segments, now)
 
-    def change(self, rate: Rate, now: float) -> None:
-        """Another rate from now on; what was used under the old one stays used."""
-        if rate == self.rate:
-            return
-        if rate.per_second is None:
-            self._bucket = None
-        elif self._bucket is None:
-            self._bucket = TokenBucket(rate.per_second, rate.burst_or_default, now)
-        else:
-            self._bucket.set_rate(rate.per_second, rate.burst_or_default, now)
-        if rate.per_minute is None:
-            self._window = None
-        elif self._window is None:
-            self._window = WindowLimit(rate.per_minute)
-        else:
-            self._window.set_most(rate.per_minute)
+    def change(self, rate: Rate) -> None:
+        """Another rate from now on; what was used under the old one stays used, as the database knows it."""
+        if (rate.per_second, rate.burst) != (self.rate.per_second, self.rate.burst):
+            self._pace = self._make_pace(rate)
+        if rate.per_minute != self.rate.per_minute:
+            self._quota = self._make_quota(rate)
         self.rate = rate
 
-    def _limits(self) -> Iterable[TokenBucket | WindowLimit]:
-        if self._bucket is not None:
-            yield self._bucket
-        if self._window is not None:
-            yield self._window
+    def _make_pace(self, rate: Rate) -> Pace | None:
+        if rate.per_second is None:
+            return None
+        made = Pace(rate.per_second, rate.burst, lambda due: self._ask(made, due))
+        return made
+
+    def _make_quota(self, rate: Rate) -> Quota | None:
+        if rate.per_minute is None:
+            return None
+        made = Quota(rate.per_minute, lambda due: self._ask(made, due))
+        return made
+
+    def _limits(self) -> Iterable[Pace | Quota]:
+        if self._pace is not None:
+            yield self._pace
+        if self._quota is not None:
+            yield self._quota

@@ -1,43 +1,45 @@
-"""All the limits of one daemon: by account, by sender, by workspace, each with this daemon's share."""
+"""All the limits of one kind: by account, by sender, by workspace."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from daemon import clock
 from daemon.queue.limiter import Rate, RateLimit
+from daemon.queue.pace import Pace
+from daemon.queue.quota import Quota
 
 K = TypeVar("K", bound=Hashable)
+
+
+class Asks(Protocol):
+    """Takes the limits' questions to the database."""
+
+    def add(self, key: str, limit: Pace | Quota, due: float) -> None:
+        """That limit needs an answer by then. All daemons know it by that key."""
 
 
 class LimitBook(Generic[K]):
     """One `RateLimit` per key, made when first asked for; `revise` looks all their rates up again."""
 
-    def __init__(
-        self,
-        rate_of: Callable[[K], Rate],
-        share: Callable[[], float],
-        monotonic: clock.Monotonic = clock.monotonic,
-    ) -> None:
+    def __init__(self, asks: Asks, name_of: Callable[[K], str], rate_of: Callable[[K], Rate]) -> None:
+        """`name_of`: what all daemons call that limit."""
+        self._asks = asks
+        self._name_of = name_of
         self._rate_of = rate_of
-        self._share = share
-        self._shared = share()
-        self._monotonic = monotonic
         self._limits: dict[K, RateLimit] = {}
 
     def of(self, key: K) -> RateLimit:
-        """The limit of that key, at this daemon's present share."""
-        if self._share() != self._shared:
-            self.revise()
+        """The limit of that key."""
         limit = self._limits.get(key)
         if limit is None:
-            limit = self._limits[key] = RateLimit(self._rate_of(key).split(self._shared), self._monotonic())
+            name = self._name_of(key)
+            limit = self._limits[key] = RateLimit(
+                self._rate_of(key), lambda limit, due: self._asks.add(name, limit, due)
+            )
         return limit
 
     def revise(self) -> None:
-        """Looks all rates up again, after a reload or when daemons came or went."""
-        self._shared = self._share()
-        now = self._monotonic()
+        """Looks all rates up again, after a reload."""
         for key, limit in self._limits.items():
-            limit.change(self._rate_of(key).split(self._shared), now)
+            limit.change(self._rate_of(key))

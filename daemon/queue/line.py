@@ -18,7 +18,9 @@ import structlog
 
 from daemon import clock
 from daemon.model import Delivery, Lane, Outcome, Priority, Reason, Rejected, Rendered, Unknown
+from daemon.queue.adaptive import Adaptive, Speed
 from daemon.queue.breaker import Breaker, BreakerState
+from daemon.queue.lateness import Lateness
 from daemon.queue.limiter import RateLimit
 from daemon.queue.limits import LimitBook
 from daemon.queue.membership import Membership
@@ -46,6 +48,8 @@ _WORTH_A_MARK = 0.4
 # A line without a rate keeps so many marked deliveries ahead of its workers, so that none waits for a mark.
 _MOST_AHEAD = 250
 _SAME_SECONDS = 1e-5
+# So many lanes ask the database at once: what is given to more of them might be over before their turn comes.
+_MOST_ASKING = 100
 
 # A call by its delivery and lease token: after a lost claim a stale copy of a delivery may stand beside the same
 # one leased again.
@@ -71,6 +75,7 @@ class Line:
         on_room: Callable[[], None],
         hand_back: Callable[[Sequence[Delivery]], Awaitable[None]],
         breaker: Breaker | None = None,
+        adaptive: Adaptive | None = None,
         monotonic: clock.Monotonic = clock.monotonic,
     ) -> None:
         self.worker = worker
@@ -88,9 +93,12 @@ class Line:
         self._hand_back = hand_back
         self.breaker = breaker or Breaker()
         self._monotonic = monotonic
+        self._adaptive = adaptive or Adaptive(None, concurrency, monotonic())
+        self._lateness = Lateness()
         self._ready = ReadyQueue()
         self._held: list[tuple[float, int, Lane]] = []  # until when, by the sender's or the workspace's limit
         self._order = count()
+        self._asking: list[Lane] = []  # held until the database says what their limits allow
         self._marked: asyncio.Queue[Rendered] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
         self._in_flight: set[_Call] = set()
@@ -115,8 +123,9 @@ class Line:
                 return 0
             case BreakerState.HALF_OPEN:
                 return max(0, _PROBES_WANTED - self.waiting)
-        rate = self._limit().rate.per_second
-        wanted = self.buffer if rate is None else min(self.buffer, max(10, int(rate * 2)))
+        rate = self._rate()
+        share = self._membership.share  # what it holds it keeps from the others
+        wanted = self.buffer if rate is None else min(self.buffer, max(10, int(rate * 2 * share)))
         quarter = max(1, wanted // 4)
         waiting_urgent = self._ready.of_priority(Priority.HIGH)
         if urgent:
@@ -142,9 +151,20 @@ class Line:
         """Marked deliveries whose call has not ended."""
         return len(self._in_flight)
 
+    def speed(self) -> Speed:
+        """How fast it goes now."""
+        return self._adaptive.speed(self._monotonic())
+
     def push(self, deliveries: Iterable[Delivery]) -> None:
         """Takes leased deliveries."""
         self._ready.extend(deliveries)
+        self._changed.set()
+
+    def granted(self) -> None:
+        """The database has answered what limits asked: whoever waits for that is looked at again."""
+        for lane in self._asking:
+            self._ready.release(lane)
+        self._asking.clear()
         self._changed.set()
 
     # The line's own work.
@@ -215,13 +235,16 @@ class Line:
 
     def _clear(self) -> list[Delivery]:
         self._held.clear()
+        self._asking.clear()
         return self._ready.clear()
 
     @property
     def _most_at_once(self) -> int:
         """Deliveries in flight, at most: those marked ahead of their workers included."""
-        ahead = 0 if self._limit().rate.per_second is not None else min(self.concurrency, _MOST_AHEAD)
-        return self.concurrency + ahead
+        calls = self._adaptive.calls
+        if self._rate() is not None or calls < self.concurrency:
+            return calls
+        return calls + min(calls, _MOST_AHEAD)
 
     def _take(self, least: float) -> tuple[list[Rendered], float | None]:
         """What may be called now, charged to its limits; else how long until something may.
@@ -241,15 +264,15 @@ class Line:
             return [], self.breaker.retry_in(now) or None
         batch: list[Rendered] = []
         wait = self._held[0][0] - now if self._held else None
-        while len(batch) < free:
+        while len(batch) < free and len(self._asking) < _MOST_ASKING:
             try:
                 delivery = self._ready.pop()
             except IndexError:  # what is left is held
                 break
-            delay = limit.delay(delivery.segments, now)
+            delay = self._adaptive.delay(delivery.segments, now) or limit.delay(delivery.segments, now)
             if delay > 0:
                 self._ready.put_back(delivery)
-                wait = delay if wait is None else min(wait, delay)
+                wait = _sooner(wait, delay)
                 break
             rendered = self.render(delivery)
             sender = self._sender_limits.of((self.account, rendered.sender or ""))
@@ -257,16 +280,25 @@ class Line:
             delay = max(sender.delay(delivery.segments, now), workspace.delay(delivery.segments, now))
             if delay > 0:
                 self._hold(delivery, now + delay)
-                wait = delay if wait is None else min(wait, delay)
+                wait = _sooner(wait, delay)
                 continue
-            for each in (limit, sender, workspace):
+            for each in (self._adaptive, limit, sender, workspace):
                 each.take(delivery.segments, now)
             batch.append(rendered)
         return batch, wait
 
+    def _rate(self) -> float | None:
+        """Segments a second, as the operator allows or, below that, as the platform bears."""
+        rate = self._adaptive.rate
+        return self._limit().rate.per_second if rate is None else rate
+
     def _hold(self, delivery: Delivery, until: float) -> None:
         """Its whole lane waits: the same sender and the same workspace hold all of it."""
-        heapq.heappush(self._held, (until, next(self._order), self._ready.hold(delivery)))
+        lane = self._ready.hold(delivery)
+        if until == math.inf:
+            self._asking.append(lane)
+        else:
+            heapq.heappush(self._held, (until, next(self._order), lane))
 
     def _release(self, now: float) -> None:
         """Those that wait for one limit have the same time but for rounding: they are released together."""
@@ -314,11 +346,18 @@ class Line:
                 self._ended({_call(rendered)})
 
     def _heed(self, done: Done) -> None:
-        """Lets the breaker know. Bad credentials stop this account at once, and no other."""
+        """Lets the breaker and the adaptive rate know. Bad credentials stop this account at once, and no other."""
         now = self._monotonic()
         outcome = done.outcome
         if isinstance(outcome, Rejected) and outcome.reason is Reason.NOT_BEGUN:
             return  # our own doing: it says nothing about the platform
+        self._adaptive.record(
+            done.delivery.segments,
+            outcome,
+            began=done.began,
+            took_seconds=done.took_seconds,
+            late_seconds=self._lateness.seconds(),
+        )
         if isinstance(outcome, Rejected) and outcome.reason in _ACCOUNT_REASONS:
             self.breaker.trip(outcome.reason.value, _ACCOUNT_PAUSE_SECONDS, now)
             opened = True
@@ -337,6 +376,13 @@ class Line:
 
 def _call(rendered: Rendered) -> _Call:
     return rendered.delivery.id, rendered.delivery.lease_token
+
+
+def _sooner(wait: float | None, delay: float) -> float | None:
+    """None: until something changes, as when a limit has been granted more."""
+    if delay == math.inf:
+        return wait
+    return delay if wait is None else min(wait, delay)
 
 
 def _failed(outcome: Outcome) -> bool:

@@ -1,4 +1,4 @@
-"""This daemon among the others: its claim on what it leases, and its share of every limit."""
+"""This daemon among the others: its claim on what it leases."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Membership:
 
     @property
     def share(self) -> float:
-        """This daemon's part of every limit."""
+        """This daemon's even part of the work."""
         return 1.0 / max(1, self.alive)
 
     @property
@@ -116,9 +116,6 @@ class Membership:
         row = await self._database.fetchrow(query("node_join"), self._node, __version__, self.lease_seconds)
         assert row is not None
         self.node_id, self._tokens, self.alive = row["id"], 0, row["others"] + 1
-        if row["others"]:
-            # The others still use our share of the limits: each must have had a heartbeat to see us.
-            await self._pause(self.lease_seconds / 2)
         self._valid_until = asked_at + self.lease_seconds
         self.joined.set()
         log.info("joined", node=self._node, node_id=self.node_id, alive=self.alive)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 from enum import StrEnum
 from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from daemon.queue.limiter import TokenBucket
 
 _T = TypeVar("_T")
 
@@ -16,6 +19,7 @@ TAKEN_LATER_SECONDS = (2.0, 4.5)
 """How long after the connection was cut a message is taken all the same, and then to be found."""
 
 Milliseconds = Annotated[float, Field(ge=0, le=600_000)]
+PerSecond = Annotated[float, Field(ge=0, le=100_000)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -64,6 +68,7 @@ class Faults(BaseModel):
 
     latency_ms: Milliseconds = 0
     jitter_ms: Milliseconds = 0  # latency is drawn from latency_ms ± this, never below 0
+    most_per_second: PerSecond = 0  # messages beyond this meet too_many_requests; 0: there is no such limit
     too_many_requests: Probability = 0
     unavailable: Probability = 0
     error_not_taken: Probability = 0
@@ -101,6 +106,8 @@ class Dice:
     def set(self, faults: Faults) -> None:
         """Replace the faults in force."""
         self.faults = faults
+        most = faults.most_per_second
+        self._most = TokenBucket(most, most / 5, time.monotonic()) if most else None
         self._calls = [item for item in faults._calls() if item[1]]
         self._callbacks = [item for item in faults._callbacks() if item[1]]
 
@@ -118,6 +125,16 @@ class Dice:
     def taken_later_seconds(self) -> float:
         """How long it takes until a message is taken after its connection was cut."""
         return self.rng.uniform(*TAKEN_LATER_SECONDS)
+
+    def crowd(self) -> Trouble | None:
+        """Whether this message is one too many."""
+        if self._most is None:
+            return None
+        now = time.monotonic()
+        if self._most.delay(1, now) > 0:
+            return Trouble.TOO_MANY_REQUESTS
+        self._most.take(1, now)
+        return None
 
     def call(self) -> Trouble | None:
         """What goes wrong with this call."""

@@ -84,7 +84,7 @@ class Twilio:
         except TwilioError as error:
             self._reject(form, error.code)
             raise
-        trouble = self._dice.call() or self._first_trouble(wanted, behaviour)
+        trouble = self._dice.crowd() or self._dice.call() or self._first_trouble(wanted, behaviour)
         if trouble is not None and not trouble.taken:
             self._reject(form, _CODES.get(trouble, _CUT))
             return await self._suffer(request, trouble)

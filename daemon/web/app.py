@@ -37,7 +37,7 @@ class Web:
     ) -> None:
         self._config = config().web  # what is read once, at start; the page asks anew
         self.hooks = Hooks(inbox)
-        self._health = Health(parts, dispatcher.accounts, dispatcher.observe)
+        self._health = Health(parts, dispatcher.accounts, dispatcher.speeds, dispatcher.observe)
         self._api = Api(Access(lambda: config().web), database)
         self._dashboard = Dashboard(config, database, parts, dispatcher)
         self._stopping = asyncio.Event()

@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from daemon import metrics
+from daemon.queue.adaptive import Speed
 
 # What each part says keeps it from its work; None where nothing does.
 Parts = Callable[[], Mapping[str, str | None]]
@@ -18,10 +19,15 @@ class Health:
     """Whether the process lives, and whether it is fit to work."""
 
     def __init__(
-        self, parts: Parts, accounts: Callable[[], Mapping[str, str]], observe: Callable[[], None]
+        self,
+        parts: Parts,
+        accounts: Callable[[], Mapping[str, str]],
+        speeds: Callable[[], Mapping[str, Speed]],
+        observe: Callable[[], None],
     ) -> None:
         self._parts = parts
         self._accounts = accounts
+        self._speeds = speeds
         self._observe = observe
 
     def routes(self) -> list[web.RouteDef]:
@@ -37,13 +43,14 @@ class Health:
         return web.json_response({"status": "alive"})
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        """200 when every part is fit, else 503; the parts' and accounts' states as JSON either way."""
+        """200 when every part is fit, else 503; the parts' and accounts' states and speeds as JSON either way."""
         parts = self._parts()
         ready = all(trouble is None for trouble in parts.values())
         body = {
             "ready": ready,
             "parts": {name: trouble or "ok" for name, trouble in parts.items()},
             "accounts": dict(self._accounts()),
+            "speeds": self._speeds(),
         }
         return web.Response(
             status=200 if ready else 503, body=orjson.dumps(body), content_type="application/json"

@@ -12,6 +12,7 @@ import pytest
 from daemon.content.rendering import Renderer
 from daemon.model import Accepted, Channel, Delivery, Outcome, Rendered
 from daemon.platforms.twilio import Twilio, TwilioAccount
+from daemon.queue.allowances import Allowances
 from daemon.queue.limiter import Rate
 from daemon.queue.limits import LimitBook
 from daemon.queue.line import Line
@@ -98,8 +99,9 @@ async def lease(conn: Connection, delivery: UUID, membership: Membership) -> Del
 
 def make_line(database: Database, membership: Membership, platform: Twilio, concurrency: int = 5) -> Line:
     policies = Policies(lambda _: [], 5)
-    limits: LimitBook[str] = LimitBook(lambda _: Rate(), lambda: 1.0)
-    senders: LimitBook[tuple[str, str]] = LimitBook(lambda _: Rate(), lambda: 1.0)
+    allowances = Allowances(database, lambda: None)
+    limits: LimitBook[str] = LimitBook(allowances, str, lambda _: Rate())
+    senders: LimitBook[tuple[str, str]] = LimitBook(allowances, str, lambda _: Rate())
 
     async def hand_back(_: Sequence[Delivery]) -> None:
         return None

@@ -177,6 +177,33 @@ async def test_two_daemons_share_a_limit_and_one_takes_the_whole_when_the_other_
     assert sandbox.ledger.duplicates == 0
 
 
+async def test_a_daemon_killed_and_started_anew_has_no_burst_and_no_minute_anew(
+    work_dir: Path, dsn: str, port: int, conn: Connection, sandbox: Sandbox
+) -> None:
+    extra = account("minute", "+15005551234", sandbox, rate_per_minute=20)
+    extra += '[routes]\nsms = "main"\n' + workspace("few", "minute") + workspace("roomy", "main")
+    for _ in range(3):
+        async with daemon_on(
+            work_dir,
+            dsn,
+            sandbox,
+            port,
+            account="rate_per_second = 5\nburst = 20",
+            extra=extra,
+            edits=DEFAULTS,
+        ) as daemon:
+            for name in ("roomy", "few"):
+                await enqueue(conn, 100, workspace=name)
+            await asyncio.sleep(1)
+            daemon.signal(signal.SIGKILL)
+            await daemon.wait()
+    minute = [m for m in accepted(sandbox.ledger) if m.sender == "+15005551234"]
+    assert 18 <= len(minute) <= 20
+    rated = [m for m in accepted(sandbox.ledger) if m not in minute]
+    assert len(rated) >= 20
+    assert_within(rated, per_second=5, burst=20)
+
+
 def flowing(condition: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
     async def holds() -> bool:
         return condition()

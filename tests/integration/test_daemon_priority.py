@@ -226,8 +226,11 @@ async def test_cancelling_works_until_the_call_begins_and_then_says_too_late(
         async def sending() -> bool:
             return await state_of(waiting[0]) == "sending"
 
+        async def all_leased() -> bool:
+            return await state_of(waiting[4]) == "leased"
+
         await until(sending)
-        assert await state_of(waiting[4]) == "leased"
+        await until(all_leased)
         assert await conn.fetchval(cancel, waiting[4])
         assert await conn.fetchval(cancel, future)
         assert await conn.fetchval(cancel, future), "asked twice, the answer is the same"

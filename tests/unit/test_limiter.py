@@ -1,28 +1,26 @@
-"""The limits as properties: never more than allowed in any window, and nearly all of what is allowed."""
+"""A daemon's own bucket as properties, and several limits as one. What daemons share: test_shared_limits.py."""
 
 from __future__ import annotations
 
 import math
-from itertools import accumulate
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.queue.limiter import Limit, Rate, RateLimit, TokenBucket, WindowLimit
-
-Passed = list[tuple[float, int]]  # when, segments
+from daemon.queue.limiter import Rate, RateLimit, TokenBucket
+from daemon.queue.pace import Pace
+from daemon.queue.quota import Quota
+from tests.unit.shared_limits import Passed, worst
 
 rates = st.floats(0.05, 2000)
 bursts = st.floats(1, 500)
-mosts = st.floats(1, 500)
-spans = st.floats(1, 3600)
 # What comes when: how long after the one before, and how many segments.
 arrivals = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 8)), min_size=1, max_size=120)
 starts = st.floats(0, 1e6)
 
 
-def offer(limit: Limit, arriving: list[tuple[float, int]], start: float) -> Passed:
+def offer(limit: TokenBucket, arriving: list[tuple[float, int]], start: float) -> Passed:
     """Each arrival passes if it may at that moment, else it is gone."""
     passed: Passed = []
     now = start
@@ -34,7 +32,7 @@ def offer(limit: Limit, arriving: list[tuple[float, int]], start: float) -> Pass
     return passed
 
 
-def press(limit: Limit, now: float, until: float, segments: int = 1) -> Passed:
+def press(limit: TokenBucket, now: float, until: float, segments: int = 1) -> Passed:
     """Something always waits and goes as soon as the limit says that it may."""
     passed: Passed = []
     while True:
@@ -46,29 +44,6 @@ def press(limit: Limit, now: float, until: float, segments: int = 1) -> Passed:
             return passed
         limit.take(segments, now)
         passed.append((now, segments))
-
-
-def worst(passed: Passed, allowed_at_once: float, per_second: float) -> float:
-    """By how much any window has more than `allowed_at_once + per_second * its length`; negative: never."""
-    totals = [0, *accumulate(segments for _, segments in passed)]
-    # For a window from i to j the excess is (T[j+1] - rate * t[j]) - (T[i] - rate * t[i]): one pass will do.
-    excess, lowest = -math.inf, math.inf
-    for n, (at, _) in enumerate(passed):
-        lowest = min(lowest, totals[n] - per_second * at)
-        excess = max(excess, totals[n + 1] - per_second * at - lowest)
-    return excess - allowed_at_once
-
-
-def fullest(passed: Passed, seconds: float) -> int:
-    """The most in any window of that length: all that end with something are looked at."""
-    best = held = first = 0
-    for at, segments in passed:
-        held += segments
-        while passed[first][0] <= at - seconds:
-            held -= passed[first][1]
-            first += 1
-        best = max(best, held)
-    return best
 
 
 # A rate a second.
@@ -154,84 +129,67 @@ def test_a_rate_that_goes_to_and_fro_costs_nothing(burst: float, used: int, time
         assert bucket.available(0) == pytest.approx(first)
 
 
-# A number a minute.
-
-
-@given(mosts, spans, arrivals, starts)
-def test_no_window_of_its_length_sees_more_than_it_allows(
-    most: float, seconds: float, arriving: list[tuple[float, int]], start: float
-) -> None:
-    passed = offer(WindowLimit(most, seconds), arriving, start)
-    largest = max(segments for _, segments in arriving)
-    assert fullest(passed, seconds) <= max(most, largest)
-
-
-@given(st.integers(1, 100), spans, starts)
-def test_steady_demand_gets_nearly_all_of_a_window(most: int, seconds: float, start: float) -> None:
-    passed = press(WindowLimit(most, seconds), start, start + seconds * 40)
-    assert len(passed) >= 0.97 * most * 40
-    assert fullest(passed, seconds) <= most
-
-
-@given(st.floats(0.01, 1), st.floats(1, 60))
-def test_a_share_of_less_than_one_waits_longer_instead_of_sending_more(most: float, seconds: float) -> None:
-    """Twenty daemons that split ten a minute: each sends one in two minutes."""
-    passed = press(WindowLimit(most, seconds), 0, seconds / most * 20)
-    assert len(passed) <= 20.01
-    assert len(passed) >= 0.97 * 20 - 1
-    assert fullest(passed, seconds / most * 0.999) <= 1
-
-
-@given(mosts, mosts, arrivals, arrivals)
-def test_a_change_forgets_nothing(
-    most: float, other: float, before: list[tuple[float, int]], after: list[tuple[float, int]]
-) -> None:
-    limit = WindowLimit(most)
-    passed = offer(limit, before, 0)
-    limit.set_most(other)
-    now = passed[-1][0] if passed else 0.0
-    passed += offer(limit, after, now)
-    assert fullest(passed, 60) <= max(most, other, 8)
-
-
 # Several limits as one.
 
 
+class Asked:
+    """Notes what asks."""
+
+    def __init__(self) -> None:
+        self.limits: list[Pace | Quota] = []
+
+    def __call__(self, limit: Pace | Quota, due: float) -> None:
+        self.limits.append(limit)
+
+
 def test_all_limits_must_agree() -> None:
-    limit = RateLimit(Rate(per_second=10, burst=5, per_minute=6), 0)
-    for _ in range(5):
-        assert limit.delay(1, 0) == 0
-        limit.take(1, 0)
-    assert limit.delay(1, 0) == pytest.approx(0.1)  # the second's
-    limit.take(1, 1)
-    assert limit.delay(1, 1) > 59  # the minute's
-    assert limit.available(1) == 0
+    asked = Asked()
+    limit = RateLimit(Rate(per_second=10, burst=5, per_minute=6), asked)
+    assert limit.delay(1, 0) == math.inf
+    quota, pace = asked.limits
+    assert isinstance(quota, Quota)
+    assert isinstance(pace, Pace)
+    pace.granted(0.01, 0.41, 0.41, 0)
+    assert limit.delay(1, 0) == math.inf
+    quota.granted(2, 0, 0.9, 2, 60.9, 0)
+    assert limit.delay(1, 0) == 0
+    limit.take(1, 0)
+    limit.take(1, 0)
+    assert limit.delay(1, 0) == math.inf  # the minute's are used up, not the second's
+
+
+def test_while_a_minute_is_used_up_nothing_is_taken_of_the_rate() -> None:
+    asked = Asked()
+    limit = RateLimit(Rate(per_second=10, per_minute=6), asked)
+    limit.delay(1, 0)
+    quota = asked.limits[0]
+    assert isinstance(quota, Quota)
+    quota.granted(0, 0, 0.9, 6, 30, 0)
+    del asked.limits[:]
+    assert limit.delay(1, 10) == 20
+    assert limit.foresee(1, 10) == 20
+    assert asked.limits == []
 
 
 def test_without_a_limit_everything_passes() -> None:
-    limit = RateLimit(Rate(), 0)
-    limit.take(10**9, 0)
-    assert (limit.delay(10**9, 0), limit.available(0)) == (0, math.inf)
+    limit = RateLimit(Rate(), Asked())
+    assert limit.unlimited
+    assert limit.delay(1000, 0) == 0
+    assert limit.available(0) == math.inf
+    limit.take(1000, 0)
 
 
-@given(
-    st.lists(
-        st.sampled_from([Rate(), Rate(5, 5), Rate(5, 5, 60), Rate(None, None, 60), Rate(50)]), max_size=8
-    )
-)
-def test_a_limit_that_is_set_later_counts_from_then_on(rates: list[Rate]) -> None:
-    limit = RateLimit(Rate(5, 5, 60), 0)
-    for rate in rates:
-        limit.change(rate, 0)
-        assert limit.rate == rate
-    limit.change(Rate(5, 5, 60), 0)
-    assert len([1 for _ in press(limit, 0, 10)]) <= 5 + 50
-
-
-@given(st.floats(0.01, 1000), st.integers(2, 40))
-def test_shares_never_sum_to_more_than_the_whole(per_second: float, daemons: int) -> None:
-    part = Rate(per_second, None, per_second * 60).split(1 / daemons)
-    assert part.per_second is not None
-    assert part.per_second * daemons <= per_second * (1 + 1e-9)
-    passed = press(RateLimit(part, 0), 0, 10)
-    assert (len(passed) - part.burst_or_default) * daemons <= per_second * 10 * (1 + 1e-6) + daemons
+def test_another_rate_starts_with_what_the_database_gives() -> None:
+    asked = Asked()
+    limit = RateLimit(Rate(10, 5), asked)
+    limit.delay(1, 0)
+    (old,) = asked.limits
+    limit.change(Rate(100, 5))
+    assert limit.delay(1, 0) == math.inf
+    new = asked.limits[-1]
+    assert new is not old
+    assert isinstance(old, Pace)
+    old.granted(0.01, 0.41, 0.41, 0)  # under way as the rate changed: it is for nobody now
+    assert limit.delay(1, 0) == math.inf
+    limit.change(Rate())
+    assert limit.unlimited

@@ -9,6 +9,7 @@ from operator import add
 
 from daemon.config import Config
 from daemon.planning.forecast import Forecast, Outlook
+from daemon.queue.adaptive import Speed
 from daemon.queue.dispatcher import Dispatcher
 from daemon.store import overview
 from daemon.store.database import Database, DatabaseDown
@@ -42,6 +43,7 @@ class AccountView:
     waiting: int
     in_flight: int
     concurrency: int
+    speed: Speed | None  # None where it is off
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class Boards:
                     waiting=line.waiting if line else 0,
                     in_flight=line.in_flight if line else 0,
                     concurrency=platform.concurrency,
+                    speed=line.speed() if line else None,
                 )
             )
         return found

@@ -69,7 +69,13 @@ class Futures:
     async def _ask(self) -> Forecast:
         async with overview.reading(self._database) as conn:
             seen = await look(conn)
-        known = Known(seen.alive, self._dispatcher.accounts(), self._sent, seen.call_seconds)
+        known = Known(
+            seen.alive,
+            self._dispatcher.accounts(),
+            self._sent,
+            seen.call_seconds,
+            {account: speed.per_second for account, speed in self._dispatcher.speeds().items()},
+        )
         cohorts = [*seen.asked, *seen.busy]
         return await asyncio.to_thread(
             forecast, seen.at, seen.lots, seen.edges, cohorts, self._config(), known

@@ -62,7 +62,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, span=span, moment=moment, short_moment=short_moment, minute=minute
+        number=number, span=span, rate=rate, moment=moment, short_moment=short_moment, minute=minute
     )
     environment.globals.update(version=__version__, asset=_asset, meanings=MEANINGS)
     return environment
@@ -85,6 +85,13 @@ def span(seconds: float) -> str:
         if seconds < limit:
             return f"{int(seconds / unit_seconds)}\u00a0{unit}"
     return f"{int(seconds / 86_400)}\u00a0days"
+
+
+def rate(per_second: float | None) -> str:
+    """Segments a second: 12.5/s, 400/s, or no limit."""
+    if per_second is None:
+        return "no limit"
+    return f"{per_second:.3g}/s" if per_second < 100 else f"{number(round(per_second))}/s"
 
 
 def moment(at: datetime) -> Markup:
