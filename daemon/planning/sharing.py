@@ -6,11 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from daemon.model import Priority
-
 # Of its workspace's limit each lower lane that waits keeps so much: see queue/share.py.
 _LOWER_SHARE = 0.1
-# Of an account's calls all that is not urgent keeps so much together: see queue/ready.py.
+# Of an account's calls all that is not of the highest priority keeps so much together: see queue/share.py.
 _LOWER_TURNS = 2 / 16
 
 
@@ -32,29 +30,34 @@ class Want:
 
 
 def fill(wants: Sequence[Want], segments: float, calls: float) -> tuple[float, float]:
-    """Gives each as many messages as every other; what one does not want the others have. Returns what is left."""
-    together, many = sum(want.size for want in wants), len(wants)
-    for want in sorted(wants, key=lambda want: want.unmet / want.size):
-        each = max(0.0, min(segments / max(together, want.size), calls / many))
-        given = min(want.unmet, each * want.size)
-        want.most = max(want.most, want.gets + each * want.size)
+    """Gives each as many segments as every other; what one does not want the others have. Returns what is left."""
+    many, calls_each = len(wants), sum(1 / want.size for want in wants)
+    for want in sorted(wants, key=lambda want: want.unmet):
+        each = max(0.0, min(segments / many, calls / max(calls_each, 1 / want.size)))
+        given = min(want.unmet, each)
+        want.most = max(want.most, want.gets + each)
         want.gets += given
         segments, calls = segments - given, calls - given / want.size
-        together, many = together - want.size, many - 1
+        many, calls_each = many - 1, calls_each - 1 / want.size
     return max(0.0, segments), max(0.0, calls)
 
 
 def share_account(wants: Sequence[Want], segments: float, calls: float) -> None:
-    """What is urgent first, but for the turns that the others have while they wait."""
-    urgent = [want for want in wants if want.priority == Priority.HIGH]
-    others = [want for want in wants if want.priority != Priority.HIGH]
-    if not urgent or not others:
-        fill(wants, segments, calls)
+    """The highest priority first, but for the turns that the lower ones have while they wait."""
+    present = sorted({want.priority for want in wants if want.unmet > 0})
+    tiers = [[want for want in wants if want.priority == priority] for priority in present]
+    if not tiers:
         return
-    theirs = 1 - _LOWER_TURNS
-    left = fill(urgent, segments * theirs, calls * theirs)
-    left = fill(others, left[0] + segments * _LOWER_TURNS, left[1] + calls * _LOWER_TURNS)
-    fill(urgent, *left)
+    lower = _LOWER_TURNS / max(1, len(tiers) - 1)
+    turns = [1 - lower * (len(tiers) - 1), *[lower] * (len(tiers) - 1)]
+    # A turn is a message's, however long it is.
+    sizes = [len(tier) / sum(1 / want.size for want in tier) for tier in tiers]
+    together = sum(part * size for part, size in zip(turns, sizes, strict=True))
+    left = 0.0, 0.0
+    for tier, part, size in zip(tiers, turns, sizes, strict=True):
+        left = fill(tier, left[0] + segments * part * size / together, left[1] + calls * part)
+    for tier in tiers:
+        left = fill(tier, *left)
 
 
 def share_workspace(wants: Sequence[Want], segments: float) -> None:

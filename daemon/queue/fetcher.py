@@ -139,6 +139,7 @@ class Fetcher:
                 room={account: line.room(urgent=urgent) for account, line in self._dispatcher.lines.items()},
                 account_of=self._account,
                 allowance=self._allowance,
+                size_of=self._board.size,
                 batch=self.batch,
             )
             if asks:
@@ -178,10 +179,10 @@ class Fetcher:
             got = by_lane[_key(ask.lane)]
             leased = [self._delivery(row, ask.lane, token, leased_at) for row in got if row["leased"]]
             await self._hand_over(ask.account, leased)
-            self._board.leased(ask.lane, ask.rows, len(got))
+            self._board.leased(ask.lane, ask.rows, len(got), sum(row["segments"] for row in got))
             if len(got) < ask.rows:
                 emptied.append(ask.lane)
-        self._board.served(ask.lane for ask in asks)
+        self._board.served({ask.lane: ask.rows for ask in asks})
         metrics.LEASED.inc(len(rows))
         if emptied:
             await self._look_at(emptied)

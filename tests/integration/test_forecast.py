@@ -32,12 +32,13 @@ JITTER_SECONDS = 0.4
 WORKSPACES = """
 [workspaces.large]
 [workspaces.small]
+[workspaces.news]
 [workspaces.tight]
 per_second = 9
 burst = 6
 [workspaces.mixed]
 per_second = 5
-burst = 2
+burst = 4
 [workspaces.sunday]
 """
 
@@ -80,7 +81,8 @@ async def test_a_forecast_comes_true_before_and_while_it_runs(
         async with conn.transaction():
             at = await conn.fetchval("select now()")
             await enqueue(conn, 440, workspace="large", first=0)
-            await enqueue(conn, 60, workspace="small", first=1000)
+            await enqueue(conn, 90, workspace="small", first=1000, body=LONG)
+            await enqueue(conn, 60, workspace="news", first=8000, priority=BULK)
             await enqueue(conn, 32, workspace="tight", first=2000, body=LONG)
             await enqueue(conn, 30, workspace="mixed", first=3000, priority=HIGH)
             await enqueue(conn, 30, workspace="mixed", first=4000, priority=BULK)
