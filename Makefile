@@ -11,8 +11,8 @@ demo: .venv/run  ## run Duly with its own Postgres and a stand-in for Twilio, an
 test: .venv/dev browser  ## every test
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-bench: .venv/dev redis  ## the figures of docs/performance.md
-	$(BIN)/duly bench
+bench: .venv/dev redis  ## the figures of docs/performance.md; BENCH=--quick only to see that all of it still runs
+	$(BIN)/duly bench $(BENCH)
 
 check: .venv/dev  ## style, types, the systemd units
 	$(BIN)/ruff check .
