@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from daemon.runtime import Runtime
 from daemon.supervisor import Systemd, TooManyDeaths
 
 log = structlog.get_logger(__name__)
+
+# Python's garbage collector looks at the young objects when there are so many more, instead of 700.
+_COLLECT_AFTER = 10_000
 
 
 def run(config: ConfigOption = None) -> None:
@@ -36,6 +40,7 @@ async def serve(settings: Config, path: Path | None) -> None:
         dsn = None if embedded is not None else lambda: _present_dsn(settings, path)
         runtime = Runtime(settings, open_database(settings, embedded, dsn))
         await runtime.start()
+        _collect_seldom()
         try:
             await _supervise(runtime, path)
         finally:
@@ -43,6 +48,17 @@ async def serve(settings: Config, path: Path | None) -> None:
     finally:
         if embedded is not None:
             await anyio.to_thread.run_sync(embedded.stop)
+
+
+def _collect_seldom() -> None:
+    """Keeps Python's garbage collector from holding up what is due.
+
+    A full collection looks at every object and takes 60 ms at a hundred thousand of them; modules and what else was
+    made by now, half of all, need not be looked at again. Next to nothing we do leaves cycles behind.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
 async def _supervise(runtime: Runtime, path: Path | None) -> None:
