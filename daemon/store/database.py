@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeAlias, TypeVar, cast
 
 import asyncpg
@@ -42,6 +42,19 @@ class DatabaseDown(Exception):
 async def _as_it_is(_conn: object) -> None:
     """How a connection goes back to the pool: asyncpg has rolled back what was open, and nobody leaves a setting or
     a lock behind. Its default, RESET ALL and the like, is a second round trip for each statement."""
+
+
+@contextlib.contextmanager
+def _ended_amidst(conn: object) -> Iterator[None]:
+    """Where the pool was dropped between two steps of a statement, asyncpg's connection has lost its protocol and
+    stumbles over that. It is an outage like any other.
+    """
+    try:
+        yield
+    except AttributeError as error:
+        if getattr(conn, "_protocol", None) is not None:
+            raise
+        raise asyncpg.ConnectionDoesNotExistError("the connection was ended amidst a statement") from error
 
 
 def describe(error: BaseException) -> str:
@@ -119,7 +132,8 @@ class Database:
         async with self._outage():
             pool = await self._ensure_pool()
             async with pool.acquire(timeout=self._connect_timeout) as conn:
-                yield cast("Connection", conn)
+                with _ended_amidst(conn):
+                    yield cast("Connection", conn)
         self.problem = None
 
     async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
