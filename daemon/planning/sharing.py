@@ -6,10 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Of its workspace's limit each lower lane that waits keeps so much: see queue/share.py.
-_LOWER_SHARE = 0.1
-# Of an account's calls all that is not of the highest priority keeps so much together: see queue/share.py.
-_LOWER_TURNS = 2 / 16
+from daemon.queue.ready import LOWER_TURNS
+from daemon.queue.share import LOWER_SHARE
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +46,7 @@ def share_account(wants: Sequence[Want], segments: float, calls: float) -> None:
     tiers = [[want for want in wants if want.priority == priority] for priority in present]
     if not tiers:
         return
-    lower = _LOWER_TURNS / max(1, len(tiers) - 1)
+    lower = LOWER_TURNS / max(1, len(tiers) - 1)
     turns = [1 - lower * (len(tiers) - 1), *[lower] * (len(tiers) - 1)]
     # A turn is a message's, however long it is.
     sizes = [len(tier) / sum(1 / want.size for want in tier) for tier in tiers]
@@ -69,8 +67,8 @@ def share_workspace(wants: Sequence[Want], segments: float) -> None:
     left = segments
     for priority in sorted({want.priority for want in wants}):
         tier = [want for want in wants if want.priority == priority]
-        lower = sum(min(want.wants, segments * _LOWER_SHARE) for want in wants if want.priority > priority)
-        kept = min(lower, left * (1 - _LOWER_SHARE))
+        lower = sum(min(want.wants, segments * LOWER_SHARE) for want in wants if want.priority > priority)
+        kept = min(lower, left * (1 - LOWER_SHARE))
         left = fill(tier, left - kept, math.inf)[0] + kept
     for want in wants:
         want.wants, want.gets = want.gets, 0.0

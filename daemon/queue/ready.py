@@ -16,6 +16,8 @@ from daemon.model import Delivery, Lane, Priority
 # that bulk still moves while high flows.
 _CYCLE = 16
 _BULK_TURN, _NORMAL_TURN = 15, 7
+LOWER_TURNS = 2 / _CYCLE
+"""Of an account's calls, what all priorities together have that are not the highest that waits."""
 
 
 # (start tag, order of coming, delivery)

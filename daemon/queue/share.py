@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from daemon.model import Channel, Lane, Priority
+from daemon.queue.ready import LOWER_TURNS
 
-# Of what a batch takes from one workspace's channel, at least so much is left to a lower priority that waits.
-_LOWER_SHARE = 0.1
-# While a higher priority waits, the lower ones keep so much of what an account takes, as they keep turns in the
-# line: see queue/ready.py.
-_LOWER_TURNS = 2 / 16
+LOWER_SHARE = 0.1
+"""Of what a batch takes from one workspace's channel, at least so much is left to a lower priority that waits."""
 # Where what a workspace's limits let pass has no whole tenth, a lane stands back for so many rows of higher ones.
 _PATIENCE = 9
 # How much the last lease says about the size of a lane's messages.
@@ -140,7 +138,7 @@ def share(
             left[workspace] = math.floor(max(0.0, min(allowance(workspace), 1e9)))
             elsewhere[workspace] = 0
             first[workspace] = lane.priority
-        whole = left[workspace] * _LOWER_SHARE >= 1
+        whole = left[workspace] * LOWER_SHARE >= 1
         if elsewhere[workspace] < left[workspace] and (whole or lane.priority <= first[workspace]):
             elsewhere[workspace] += 1
             by_account.setdefault(account, []).append(lane)
@@ -168,7 +166,7 @@ def _parts(
     ]
     if room < len(tiers):
         return dict.fromkeys(lanes[:room], 1)
-    lower = max(1, int(room * _LOWER_TURNS / max(1, len(tiers) - 1)))
+    lower = max(1, int(room * LOWER_TURNS / max(1, len(tiers) - 1)))
     keeps = [min(lower, sum(map(most_of, tier))) for tier in tiers[1:]]
     parts: dict[Lane, int] = {}
     spare = room - sum(keeps)
@@ -217,7 +215,7 @@ def _share_account(
         mine_left = min(left[workspace] - elsewhere[workspace], sum(parts[lane] for lane in mine))
         for position, lane in enumerate(mine):
             reserved = len(mine) - position - 1  # lanes still to come: each keeps a part
-            keep = min(reserved * max(1, math.ceil(mine_left * _LOWER_SHARE)), mine_left - 1)
+            keep = min(reserved * max(1, math.ceil(mine_left * LOWER_SHARE)), mine_left - 1)
             rows = mine_left - keep if lane.priority == Priority.HIGH else min(parts[lane], mine_left - keep)
             asks.append(Ask(lane, account, rows))
             mine_left -= rows
