@@ -100,6 +100,9 @@ class Reason(StrEnum):
     BAD_REQUEST = "bad_request"
     # opt-out: the person does not want it
     OPTED_OUT = "opted_out"
+    NO_CONSENT = "no_consent"  # its category needs a yes that nobody gave
+    DO_NOT_CONTACT = "do_not_contact"  # on a list of the workspace or of the operator
+    ERASED = "erased"  # all that was known of the person was removed
     # uncertain: nobody can say yet whether the platform took it
     TIMED_OUT = "timed_out"
     CONNECTION_LOST = "connection_lost"
@@ -108,6 +111,9 @@ class Reason(StrEnum):
     # decided by us, never by a platform
     EXPIRED = "expired"
     CANCELED = "canceled"
+    QUIET_HOURS = "quiet_hours"
+    CAP_REACHED = "cap_reached"
+    NOT_VERIFIED = "not_verified"  # the business has not been checked, and this is none of its own addresses
 
     @property
     def category(self) -> ReasonCategory:
@@ -128,7 +134,7 @@ def _categories() -> dict[Reason, ReasonCategory]:
         ),
         c.LIMIT: (r.RATE_LIMITED, r.QUEUE_FULL, r.DAILY_LIMIT),
         c.CONFIGURATION: (r.BAD_CREDENTIALS, r.ACCOUNT_SUSPENDED, r.BAD_SENDER, r.BAD_REQUEST),
-        c.OPT_OUT: (r.OPTED_OUT,),
+        c.OPT_OUT: (r.OPTED_OUT, r.NO_CONSENT, r.DO_NOT_CONTACT, r.ERASED),
         c.UNCERTAIN: (r.TIMED_OUT, r.CONNECTION_LOST, r.PROVIDER_ERROR, r.DAEMON_LOST),
     }
     found = {reason: category for category, reasons in table.items() for reason in reasons}

@@ -242,7 +242,9 @@ class RetryRule(Section):
 
 
 def _retry_key(key: str) -> str:
-    if key in (ReasonCategory.OPT_OUT, Reason.OPTED_OUT):
+    if key == ReasonCategory.OPT_OUT or (
+        key in list(Reason) and Reason(key).category is ReasonCategory.OPT_OUT
+    ):
         raise invalid("is final: who opted out is not written to again", "remove it", kind="duly_name")
     if key in (*(c for c in ReasonCategory if c is not ReasonCategory.UNCERTAIN), *Reason):
         return key
