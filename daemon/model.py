@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -152,6 +153,27 @@ class Lane(NamedTuple):
     priority: int
 
 
+class Charge(NamedTuple):
+    """What a delivery uses of one cap: one of `limit`, among the marks of the last `window_seconds` or `since` then."""
+
+    cap: str
+    limit: int
+    window_seconds: float | None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What the rules want asked once more by the mark, and what they answered, for the receipt."""
+
+    until: datetime | None = None  # the mark must come before this; None: whenever
+    charges: tuple[Charge, ...] = ()
+    rulings: str | None = None  # JSON; None: no rule but the standing ones was asked
+
+
+OPEN = Gate()
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One leased delivery: all that the dispatcher, the worker and the platform need to know."""
@@ -172,6 +194,8 @@ class Delivery:
     expires_in_seconds: float | None = None  # from leased_at, by the database's clock; None: never
     media_urls: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    address_key: UUID | None = None  # the keyed hash of `to`
+    gate: Gate = OPEN
 
     @property
     def lane(self) -> Lane:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 import structlog
 
 from daemon import clock
 from daemon.config import Config, PlatformConfig, keep_restart_only, restart_needed
+from daemon.config.values import is_loopback
 from daemon.content.rendering import Renderer, hook_url
-from daemon.model import InboundMessage, StatusUpdate
+from daemon.model import Delivery, InboundMessage, StatusUpdate
 from daemon.platforms.base import Platform
 from daemon.platforms.registry import make_platform
 from daemon.queue.adaptive import Adaptive
@@ -18,6 +20,7 @@ from daemon.queue.allowances import Allowances
 from daemon.queue.directory import Directory
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
+from daemon.queue.judge import Judge
 from daemon.queue.limits import LimitBook
 from daemon.queue.line import Line
 from daemon.queue.membership import Membership
@@ -27,6 +30,7 @@ from daemon.queue.rates import account_rate, sender_rate, workspace_rate
 from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
+from daemon.queue.rulebook import Rulebook
 from daemon.queue.worker import Worker
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.schema import Schema
@@ -48,6 +52,7 @@ class Runtime:
         self.config = config
         self.database = database
         self._make = make
+        self.rulebook = Rulebook(config)
         self.schema = Schema(database, may_migrate=config.database.migrate)
         self.membership = Membership(
             database, config.daemon.node, config.daemon.lease_seconds, after=self.schema.fits
@@ -75,6 +80,7 @@ class Runtime:
             database,
             self.membership,
             self.dispatcher,
+            Judge(database, lambda: self.rulebook, self._is_stand_in),
             self.directory.name_of,
             lambda workspace, channel: self.config.account_for(workspace, channel),
             self._workspace_limits,
@@ -197,6 +203,11 @@ class Runtime:
             )
         return found
 
+    def _is_stand_in(self, delivery: Delivery) -> bool:
+        account = self.config.account_for(delivery.workspace, delivery.channel)
+        platform = self.config.platforms.get(account or "")
+        return platform is not None and is_loopback(urlsplit(platform.base_url).hostname or "")
+
     def _windows(self) -> Mapping[str, float]:
         return {name: w.duplicate_window_seconds for name, w in self.config.workspaces.items()}
 
@@ -228,6 +239,7 @@ class Runtime:
                 await line.worker.platform.close()
             raise
         self.config = config
+        self.rulebook = Rulebook(config)
         self.dispatcher.set_lines(lines)
         self.web.hooks.public_url = config.web.public_url
         self.web.hooks.accounts = {

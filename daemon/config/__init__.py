@@ -12,7 +12,6 @@ from daemon.config.models import (
     LimitsConfig,
     RetryRule,
     RoutesConfig,
-    RulesConfig,
     SandboxConfig,
     WebConfig,
     WorkspaceConfig,
@@ -20,12 +19,16 @@ from daemon.config.models import (
 from daemon.config.platforms import PLATFORM_KINDS, AccountConfig, PlatformConfig, TwilioConfig
 from daemon.config.problems import ConfigError, ConfigProblem
 from daemon.config.reload import RESTART_ONLY, keep_restart_only, restart_needed
+from daemon.config.rules import EVERY, NO_HOURS, CapConfig, RulesConfig
 from daemon.config.secrets import Secret
 
 __all__ = [
+    "EVERY",
+    "NO_HOURS",
     "PLATFORM_KINDS",
     "RESTART_ONLY",
     "AccountConfig",
+    "CapConfig",
     "Config",
     "ConfigError",
     "ConfigProblem",

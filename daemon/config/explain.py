@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from daemon.config.models import Config, RetryRule, RoutesConfig, WorkspaceConfig
 from daemon.config.platforms import PLATFORM_KINDS
 from daemon.config.problems import written_key, written_path
+from daemon.config.rules import CapConfig, RulesConfig
 from daemon.config.secrets import Secret
 
 Loc = tuple[int | str, ...]
@@ -77,6 +78,10 @@ def _model_at(loc: Loc) -> type[BaseModel] | None:
             return RetryRule
         case ("routes",) | ("workspaces", _, "routes"):
             return RoutesConfig
+        case ("workspaces", _, "rules"):
+            return RulesConfig
+        case ("rules", "caps", _) | ("workspaces", _, "rules", "caps", _):
+            return CapConfig
         case (str(section),):
             return _model_of(Config.model_fields.get(section))
     return None

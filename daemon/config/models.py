@@ -12,6 +12,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from daemon.config.platforms import AnyPlatform, Section
 from daemon.config.problems import invalid
+from daemon.config.rules import RulesConfig
 from daemon.config.secrets import Secret
 from daemon.config.values import (
     E164,
@@ -204,10 +205,6 @@ class LimitsConfig(Section):
     """Segments a minute for each sender; None: no such limit."""
 
 
-class RulesConfig(Section):
-    """`[rules]`: empty for now."""
-
-
 class RoutesConfig(Section):
     """`[routes]` and a workspace's `routes`: which account a channel goes by."""
 
@@ -282,6 +279,9 @@ class WorkspaceConfig(Section):
     duplicate_window_seconds: float = Field(default=0.0, ge=0, le=2_592_000)
     """Equal content to one address within this window is refused. Seconds; 0: off."""
 
+    rules: RulesConfig = RulesConfig()
+    """As `[rules]`, for this workspace; what it names goes before that."""
+
 
 class SandboxConfig(Section):
     """`[sandbox]`: for trying out only."""
@@ -309,6 +309,11 @@ class Config(Section):
         passwords `***`, what is not set None.
         """
         return self.model_dump(mode="json", by_alias=True)
+
+    def rules_for(self, workspace: str) -> RulesConfig:
+        """The rules of a workspace: its own, and for what they do not name `[rules]`."""
+        own = self.workspaces.get(workspace)
+        return self.rules if own is None else own.rules.over(self.rules)
 
     def account_for(self, workspace: str, channel: Channel) -> str | None:
         """The account that carries `channel` for `workspace`.

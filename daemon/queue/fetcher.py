@@ -20,6 +20,7 @@ from daemon import clock, metrics
 from daemon.actor import either
 from daemon.model import Channel, Delivery, Lane, Priority
 from daemon.queue.dispatcher import Dispatcher
+from daemon.queue.judge import Judge
 from daemon.queue.limits import LimitBook
 from daemon.queue.membership import Membership
 from daemon.queue.share import Ask, LaneBoard, share
@@ -47,6 +48,7 @@ class Fetcher:
         database: Database,
         membership: Membership,
         dispatcher: Dispatcher,
+        judge: Judge,
         workspaces: Callable[[int], str | None],
         account_of: Callable[[str, Channel], str | None],
         workspace_limits: LimitBook[str],
@@ -60,6 +62,7 @@ class Fetcher:
         self._database = database
         self._membership = membership
         self._dispatcher = dispatcher
+        self._judge = judge
         self._workspace_name = workspaces
         self._account_of = account_of
         self._workspace_limits = workspace_limits
@@ -170,15 +173,21 @@ class Fetcher:
             token,
             self._membership.node_id,
         )
-        self._unsure.remove(token)
         by_lane: dict[tuple[int, str, int], list[asyncpg.Record]] = {_key(ask.lane): [] for ask in asks}
         for row in rows:
             by_lane[row["workspace_id"], row["channel"], row["priority"]].append(row)
+        leased = [
+            self._delivery(row, ask.lane, token, leased_at)
+            for ask in asks
+            for row in by_lane[_key(ask.lane)]
+            if row["leased"]
+        ]
+        free = await self._judge.sift(leased)
+        self._unsure.remove(token)
         emptied = []
         for ask in asks:
             got = by_lane[_key(ask.lane)]
-            leased = [self._delivery(row, ask.lane, token, leased_at) for row in got if row["leased"]]
-            await self._hand_over(ask.account, leased)
+            await self._hand_over(ask.account, [free[row["id"]] for row in got if row["id"] in free])
             self._board.leased(ask.lane, ask.rows, len(got), sum(row["segments"] for row in got))
             if len(got) < ask.rows:
                 emptied.append(ask.lane)
@@ -236,6 +245,7 @@ class Fetcher:
             expires_in_seconds=row["expires_in_seconds"],
             media_urls=tuple(metadata.get("media_urls", ())),
             metadata=metadata,
+            address_key=row["address_key"],
         )
 
     def _account(self, workspace_id: int, channel: Channel) -> str | None:

@@ -20,6 +20,7 @@ from daemon import clock
 from daemon.model import Delivery, Lane, Outcome, Priority, Reason, Rejected, Rendered, Unknown
 from daemon.queue.adaptive import Adaptive, Speed
 from daemon.queue.breaker import Breaker, BreakerState
+from daemon.queue.charging import charge
 from daemon.queue.lateness import Lateness
 from daemon.queue.limiter import RateLimit
 from daemon.queue.limits import LimitBook
@@ -325,15 +326,29 @@ class Line:
     async def _ask_to_mark(self, batch: Sequence[Rendered]) -> set[_Call]:
         """Those that may be made."""
         ordered = sorted((rendered.delivery for rendered in batch), key=lambda d: d.id)
-        rows = await self._database.fetch(
-            query("mark"),
-            [d.id for d in ordered],
-            [d.workspace_id for d in ordered],
-            [d.lease_token for d in ordered],
+        capped = [d for d in ordered if d.gate.charges]
+        if not capped:
+            rows = await self._database.fetch(query("mark"), *self._mark_columns(ordered))
+            return {(row["id"], row["lease_token"]) for row in rows if row["marked"]}
+        async with self._database.acquire() as conn, conn.transaction():
+            full = await charge(conn, capped)
+            free = [d for d in ordered if d.id not in full]
+            rows = await conn.fetch(query("mark"), *self._mark_columns(free))
+        return {(row["id"], row["lease_token"]) for row in rows if row["marked"]}
+
+    def _mark_columns(self, deliveries: Sequence[Delivery]) -> list[object]:
+        until = [d.gate.until for d in deliveries]
+        return [
+            [d.id for d in deliveries],
+            [d.workspace_id for d in deliveries],
+            [d.lease_token for d in deliveries],
             self._membership.node_id,
             self.account,
-        )
-        return {(row["id"], row["lease_token"]) for row in rows if row["marked"]}
+            [d.address_key for d in deliveries],
+            [d.channel.value for d in deliveries],
+            [d.category for d in deliveries],
+            until if any(until) else [],
+        ]
 
     async def _work(self) -> None:
         while True:

@@ -184,7 +184,8 @@ class Recorder:
         rows = [_row(done, now) for done in batch]
         notices = _notices((done.delivery.id, done.next) for done in batch)
         async with self._database.acquire() as conn, conn.transaction() if notices else nullcontext():
-            await conn.execute(query("record"), *map(_column, zip(*rows, strict=True)), account)
+            *columns, rulings = map(_column, zip(*rows, strict=True))
+            await conn.execute(query("record"), *columns, account, rulings)
             if notices:
                 await conn.executemany(query("notice_make"), notices)
         ends = Counter((done.next.state.value, done.next.reason or "") for done in batch)
@@ -320,4 +321,5 @@ def _row(done: Done, now: float) -> tuple[object, ...]:
         code,
         max(0.0, now - done.began),
         int(done.took_seconds * 1000),
+        delivery.gate.rulings,
     )

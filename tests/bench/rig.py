@@ -24,8 +24,9 @@ from tests.support import DaemonProcess, free_port, running, toml
 BODY = "Your appointment is tomorrow at nine"
 _TICK_SECONDS = 0.02
 _FILL = """
-insert into duly.delivery_row (id, workspace_id, message_id, channel, "to", priority, due_at)
-select uuidv7(), w.id, m.id, 'sms', '+14155550100', 2, now() - make_interval(secs => ($2 - n) / 1000.0)
+insert into duly.delivery_row (id, workspace_id, message_id, channel, "to", address_key, priority, due_at)
+select uuidv7(), w.id, m.id, 'sms', '+14155550100', md5(n::text)::uuid, 2,
+       now() - make_interval(secs => ($2 - n) / 1000.0)
 from generate_series($1::int + 1, $2::int) n
 join (select id, row_number() over (order by id) - 1 as place from duly.workspace where name like $3) w
   on w.place = n % $4

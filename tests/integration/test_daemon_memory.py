@@ -29,9 +29,10 @@ set synchronous_commit = off;
 select duly.register_workspace('clinic-' || n) from generate_series(0, 19) n;
 insert into duly.message (id, workspace_id, body, category)
   select '00000000-0000-7000-8000-000000000001', id, 'Hello', 'transactional' from duly.workspace;
-insert into duly.delivery_row (id, workspace_id, message_id, channel, "to", priority, due_at, expires_at)
+insert into duly.delivery_row (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at)
   select (lpad(to_hex(1700000000000 + n / 10), 12, '0') || '70008' || lpad(to_hex(n), 15, '0'))::uuid,
-         1 + n % 20, '00000000-0000-7000-8000-000000000001', 'sms', '+1' || (4150000000 + n), 1 + n % 3,
+         1 + n % 20, '00000000-0000-7000-8000-000000000001', 'sms', '+1' || (4150000000 + n), md5(n::text)::uuid,
+         1 + n % 3,
          now() - make_interval(secs => {ROWS} - n), case when n % 10 = 0 then now() + interval '1 day' end
   from generate_series(1, {ROWS}) n;
 """
@@ -133,7 +134,7 @@ async def test_each_statement_touches_no_more_pages_than_its_batch_needs(
         "lease": await explained(conn, "lease", workspaces, channels, priorities, [2] * 60, token, node),
     }
     rows = await conn.fetch(
-        "select id, workspace_id from duly.delivery_row where lease_token = $1 limit 100", token
+        "select id, workspace_id, address_key from duly.delivery_row where lease_token = $1 limit 100", token
     )
     assert len(rows) == 100
     ids = [row["id"] for row in rows]
@@ -143,7 +144,10 @@ async def test_each_statement_touches_no_more_pages_than_its_batch_needs(
     def each(value: object) -> list[object]:
         return [value] * hundred
 
-    pages["mark"] = await explained(conn, "mark", ids, of, each(token), node, "main")
+    keys = [row["address_key"] for row in rows]
+    sort = (each("sms"), each("marketing"))
+    pages["rule_context"] = await explained(conn, "rule_context", ids, of, keys, *sort)
+    pages["mark"] = await explained(conn, "mark", ids, of, each(token), node, "main", keys, *sort, [])
     outcome = (
         each("sent"),
         each(None),
@@ -153,7 +157,7 @@ async def test_each_statement_touches_no_more_pages_than_its_batch_needs(
         each(True),
     )
     facts = (each(1), each("+14155550123"), each("accepted"), each(201), each(None), each(0.1), each(20))
-    pages["record"] = await explained(conn, "record", ids, of, each(token), *outcome, *facts, "main")
+    pages["record"] = await explained(conn, "record", ids, of, each(token), *outcome, *facts, "main", [])
     word = (each(1), [f"SM{n}" for n in range(hundred)], each("delivered"), each("delivered"))
     rest = (each(None), each(None), each(None), each(0.0))
     pages["status_callbacks"] = await explained(conn, "status_callbacks", ids, *word, *rest, "main")

@@ -34,6 +34,9 @@ WRITES = {
     "dead_letters",
     "replay",
     "dismiss",
+    "record_consent",
+    "do_not_contact",
+    "contact_again",
 }
 MAY_CALL = {
     "duly_reader": READS,

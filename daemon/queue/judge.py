@@ -1,0 +1,124 @@
+"""Asks the rules of what has been leased: what may go goes on, the rest is written back with the reason.
+
+Most categories of most workspaces have no rule beyond what the mark asks of every delivery. They cost a look
+into a table here, and no statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+import orjson
+import structlog
+
+from daemon.model import Delivery
+from daemon.queue.rulebook import Rulebook
+from daemon.rules.answers import Allow, Defer
+from daemon.rules.judgement import Known, Rules, Verdict, judge
+from daemon.store.database import Database
+from daemon.store.sql import query
+
+log = structlog.get_logger(__name__)
+
+
+class Judge:
+    """Between the lease and the line."""
+
+    def __init__(
+        self,
+        database: Database,
+        rulebook: Callable[[], Rulebook],
+        is_stand_in: Callable[[Delivery], bool],
+    ) -> None:
+        """`is_stand_in`: whether a delivery goes to a stand-in on this machine."""
+        self._database = database
+        self._rulebook = rulebook
+        self._is_stand_in = is_stand_in
+
+    async def sift(self, leased: Sequence[Delivery]) -> dict[UUID, Delivery]:
+        """What may go now, by id, with what the mark must ask again. The rest is queued for later or skipped.
+
+        Raises `DatabaseDown`; then nothing is decided, and all is still leased.
+        """
+        book = self._rulebook()
+        asked: list[tuple[Delivery, Rules]] = []
+        free: dict[UUID, Delivery] = {}
+        for delivery in leased:
+            rules = book.of(delivery.workspace, delivery.category)
+            if rules is None:
+                free[delivery.id] = delivery
+            else:
+                asked.append((delivery, rules))
+        if not asked:
+            return free
+        known = await self._known([delivery for delivery, _ in asked])
+        held: list[tuple[Delivery, Verdict]] = []
+        for delivery, rules in asked:
+            verdict = judge(rules, known[delivery.id])
+            if isinstance(verdict.answer, Allow):
+                free[delivery.id] = replace(delivery, gate=verdict.gate)
+            else:
+                held.append((delivery, verdict))
+        if held:
+            await self._hold_back(held)
+        return free
+
+    async def _known(self, deliveries: Sequence[Delivery]) -> dict[UUID, Known]:
+        rows = await self._database.fetch(
+            query("rule_context"),
+            [d.id for d in deliveries],
+            [d.workspace_id for d in deliveries],
+            [d.address_key for d in deliveries],
+            [d.channel.value for d in deliveries],
+            [d.category for d in deliveries],
+        )
+        by_id = {d.id: d for d in deliveries}
+        return {
+            row["id"]: known_of(row, by_id[row["id"]], self._is_stand_in(by_id[row["id"]])) for row in rows
+        }
+
+    async def _hold_back(self, held: Sequence[tuple[Delivery, Verdict]]) -> None:
+        ordered = sorted(held, key=lambda pair: pair[0].id)
+        rows = [_held_row(delivery, verdict) for delivery, verdict in ordered]
+        await self._database.execute(query("hold_back"), *map(list, zip(*rows, strict=True)), "leased")
+
+
+def known_of(row: asyncpg.Record, delivery: Delivery, stand_in: bool) -> Known:
+    """What rule_context.sql says of a delivery."""
+    marks = orjson.loads(row["marks"]) if row["marks"] else {}
+    return Known(
+        now=row["now"],
+        channel=delivery.channel,
+        to=delivery.to,
+        verified=row["verified"],
+        own_address=bool(row["own_address"]),
+        stand_in=stand_in,
+        time_zone=row["time_zone"],
+        max_per_week=row["max_per_week"],
+        consent=row["consent"],
+        suppressed=row["suppressed"],
+        marks={cap: [datetime.fromtimestamp(at, UTC) for at in used or ()] for cap, used in marks.items()},
+    )
+
+
+def _held_row(delivery: Delivery, verdict: Verdict) -> tuple[object, ...]:
+    """One line of hold_back.sql's arrays."""
+    answer = verdict.answer
+    assert not isinstance(answer, Allow)
+    until = answer.until if isinstance(answer, Defer) else None
+    rule = verdict.decisive
+    why = ", ".join(f"{key} {value}" for key, value in rule.because.items() if value is not None)
+    return (
+        delivery.id,
+        delivery.workspace_id,
+        delivery.lease_token,
+        "skipped" if until is None else "queued",
+        answer.reason.value,
+        f"{rule.rule}: {why}"[:500],
+        until,
+        verdict.receipt,
+    )
