@@ -98,9 +98,12 @@ def test_a_message_waits_for_the_first_instant_that_all_zones_allow(
     assert quiet_hours(hours, where, at(now)).answer == expected
 
 
-def test_the_moment_may_be_told_in_any_zone() -> None:
-    now = datetime(2026, 1, 15, 21, tzinfo=timezone(timedelta(hours=-5)))
-    assert quiet_hours(DEFAULT_MARKETING, NEW_YORK, now).answer == defer("2026-01-16T13:00Z")
+@pytest.mark.parametrize("offset", [-12, -5, 0, 14])
+def test_the_moment_may_be_told_in_any_zone(offset: int) -> None:
+    now = at("2026-01-16T02:00Z").astimezone(timezone(timedelta(hours=offset)))
+    ruling = quiet_hours(DEFAULT_MARKETING, NEW_YORK, now)
+    assert ruling == quiet_hours(DEFAULT_MARKETING, NEW_YORK, at("2026-01-16T02:00Z"))
+    assert ruling.because["local"] == "2026-01-15 21:00"
 
 
 def test_without_quiet_hours_all_may_go() -> None:

@@ -76,6 +76,25 @@ def test_a_mobile_of_a_vast_country_may_be_anywhere_in_it() -> None:
     assert "Asia/Almaty" not in zones
 
 
+def test_a_zone_of_another_plan_stands_for_all_of_the_country() -> None:
+    """libphonenumber has Bucharest for Kaliningrad, whose clocks are not set to summer time."""
+    assert zones_of_number("+74012123456") == zones_of_number("+79161234567")
+
+
+@pytest.mark.parametrize(
+    ("new", "old"),
+    [
+        *((new, "250") for new in ("236", "257", "672", "778")),
+        *((new, "418") for new in ("367", "581")),
+        *[("364", "270"), ("448", "850"), ("458", "541"), ("474", "306"), ("879", "709"), ("930", "812")],
+    ],
+)
+def test_an_area_code_laid_over_another_has_its_zones(new: str, old: str) -> None:
+    zones = zones_of_number(f"+1{new}5551234")
+    assert zones
+    assert zones == zones_of_number(f"+1{old}5551234")
+
+
 def test_a_range_that_countries_share_allows_the_zones_of_each() -> None:
     australia = zones_of_number("+61412345678")
     assert {"Australia/Perth", "Australia/Lord_Howe", "Indian/Cocos", "Indian/Christmas"} <= set(australia)
