@@ -26,7 +26,7 @@ PATIENCE = timedelta(hours=48)
 """How far ahead an hour is looked for that all zones allow."""
 
 _DAY = timedelta(days=1)
-_AHEAD = PATIENCE + 2 * _DAY  # from a day's begin: past its end, the patience, and the quiet hours thereafter
+_AHEAD = _DAY + PATIENCE  # from the begin of a day, for all of its instants
 _ZONES_NAMED = 5
 _NO_COMMON_HOUR = f"no instant within {PATIENCE // timedelta(hours=1)} hours is allowed in all of these zones"
 _NO_ZONE = "nothing tells the zone"

@@ -79,7 +79,7 @@ def _change(there: ZoneInfo, before: datetime, after: datetime) -> datetime:
     """The first instant in (`before`, `after`] with the offset of `after`: changes come at whole seconds."""
     offset = _offset(after, there)
     before = before.replace(microsecond=0)
-    low, high = 0, -(-(after - before) // _SECOND)
+    low, high = 0, (after - before) // _SECOND
     while high - low > 1:
         middle = (low + high) // 2
         if _offset(before + middle * _SECOND, there) == offset:
