@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
 
 import structlog
 
 from daemon import clock
 from daemon.config import Config, PlatformConfig, keep_restart_only, restart_needed
-from daemon.config.values import is_loopback
+from daemon.config.values import is_loopback_url
 from daemon.content.rendering import Renderer, hook_url
 from daemon.model import Delivery, InboundMessage, StatusUpdate
 from daemon.platforms.base import Platform
 from daemon.platforms.registry import make_platform
 from daemon.queue.adaptive import Adaptive
 from daemon.queue.allowances import Allowances
-from daemon.queue.directory import Directory
+from daemon.queue.directory import Directory, Registration, registration
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
 from daemon.queue.judge import Judge
@@ -71,9 +70,17 @@ class Runtime:
             lambda workspace: f"workspace {workspace}",
             lambda workspace: workspace_rate(self.config, workspace),
         )
-        self.recorder = Recorder(database, lambda account: self._policies(account, self.config))
+        self.recorder = Recorder(
+            database,
+            lambda account: self._policies(account, self.config),
+            lambda workspace: self.config.rules_for(workspace),
+        )
         self.directory = Directory(
-            database, self._windows, self._kinds, lambda: self.fetcher.look_soon(), after=self.schema.fits
+            database,
+            self._registrations,
+            self._kinds,
+            lambda: self.fetcher.look_soon(),
+            after=self.schema.fits,
         )
         self.dispatcher = Dispatcher(database, self.membership, lambda: self.config.daemon.shutdown_seconds)
         self.fetcher = Fetcher(
@@ -206,10 +213,10 @@ class Runtime:
     def _is_stand_in(self, delivery: Delivery) -> bool:
         account = self.config.account_for(delivery.workspace, delivery.channel)
         platform = self.config.platforms.get(account or "")
-        return platform is not None and is_loopback(urlsplit(platform.base_url).hostname or "")
+        return platform is not None and is_loopback_url(platform.base_url)
 
-    def _windows(self) -> Mapping[str, float]:
-        return {name: w.duplicate_window_seconds for name, w in self.config.workspaces.items()}
+    def _registrations(self) -> list[Registration]:
+        return [registration(self.config, name) for name in self.config.workspaces]
 
     def _kinds(self) -> Mapping[str, str]:
         return {name: p.kind for name, p in self.config.platforms.items()}

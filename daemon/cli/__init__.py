@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from daemon.cli import bench, chaos, check, deadletters, deliveries, demo, migrate, run, status
+from daemon.cli import bench, chaos, check, deadletters, deliveries, demo, migrate, run, simulate, status
 
 app = typer.Typer(
     name="duly",
@@ -18,6 +18,7 @@ app.command("demo")(demo.demo)
 app.command("migrate")(migrate.migrate)
 app.command("send")(deliveries.send)
 app.command("explain")(deliveries.explain)
+app.command("simulate")(simulate.simulate)
 app.command("cancel")(deliveries.cancel)
 app.command("replay")(deadletters.replay)
 app.command("status")(status.status)

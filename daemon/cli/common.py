@@ -17,6 +17,7 @@ import typer
 
 from daemon import logs
 from daemon.config import Config, ConfigError, load_config
+from daemon.queue.directory import registration
 from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.embedded import EmbeddedError, EmbeddedHandle, start
 from daemon.store.sql import query
@@ -111,12 +112,11 @@ async def connected(config: Config) -> AsyncIterator[Connection]:
 
 async def register(conn: Connection, config: Config, workspace: str) -> None:
     """Makes the TOML's workspace known before something is queued for it, as far as this login may."""
-    own = config.workspaces.get(workspace)
-    if own is not None:
+    if workspace in config.workspaces:
         with contextlib.suppress(
             asyncpg.InsufficientPrivilegeError
         ):  # a producer's: the daemon has made it known
-            await conn.execute(query("register_workspace"), workspace, own.duplicate_window_seconds)
+            await conn.execute(query("register_workspace"), *registration(config, workspace))
 
 
 def table(rows: list[Mapping[str, object]], columns: list[str]) -> str:

@@ -128,7 +128,10 @@ def explain(id: UUID, config: ConfigOption = None, json: JsonOption = False) -> 
         + (f" ({found.reason})" if found.reason else "")
     )
     for step in found.steps:
-        print(f"  {step.at:%Y-%m-%d %H:%M:%S.%f %Z}  {step.what}  {step.detail}".rstrip())
+        there = f" ({found.there(step.at)})" if found.zones else ""
+        print(f"  {step.at:%Y-%m-%d %H:%M:%S.%f %Z}{there}  {step.what}  {step.detail}".rstrip())
+        for line in step.answers:
+            print(f"      {line}")
 
 
 def cancel(id: UUID, config: ConfigOption = None, json: JsonOption = False) -> None:

@@ -91,6 +91,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_loopback_url(url: str) -> bool:
+    """Whether a checked URL leads to this machine, as a stand-in's does."""
+    return is_loopback(urlsplit(url).hostname or "")
+
+
 def check_url(value: str) -> str:
     """An https URL without user, query or fragment; http for this machine. Loses its trailing slashes."""
     remedy = 'write it as "https://host.example"'

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from daemon.actor import either
+from daemon.config import Config
+from daemon.content.footers import footers
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
 
 _RETRY_SECONDS = 0.5
+
+
+Registration = tuple[str, float, str | None, list[str] | None]
+"""What register_workspace.sql takes: name, duplicate window in seconds, footers as JSON, their categories."""
+
+
+def registration(config: Config, workspace: str) -> Registration:
+    """How a workspace of the TOML is registered."""
+    rules = config.rules_for(workspace)
+    appended = footers(rules, workspace)
+    window = config.workspaces[workspace].duplicate_window_seconds
+    return workspace, window, appended, rules.footer_categories if appended is not None else None
 
 
 class Directory:
@@ -20,14 +34,14 @@ class Directory:
     def __init__(
         self,
         database: Database,
-        windows: Callable[[], Mapping[str, float]],
+        workspaces: Callable[[], Sequence[Registration]],
         platforms: Callable[[], Mapping[str, str]],
         on_change: Callable[[], None],
         *,
         after: asyncio.Event | None = None,
     ) -> None:
         self._database = database
-        self._windows = windows  # workspace → duplicate window in seconds
+        self._workspaces = workspaces  # those that the TOML names
         self._platforms = platforms  # account → platform
         self._on_change = on_change
         self._after = after
@@ -89,6 +103,6 @@ class Directory:
     async def _register(self) -> None:
         version = self._version
         async with self._database.acquire() as conn:
-            await conn.executemany(query("register_workspace"), list(self._windows().items()))
+            await conn.executemany(query("register_workspace"), list(self._workspaces()))
             await conn.executemany(query("register_account"), list(self._platforms().items()))
         self._registered = version

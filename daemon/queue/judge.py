@@ -15,7 +15,7 @@ import asyncpg
 import orjson
 import structlog
 
-from daemon.model import Delivery
+from daemon.model import Channel, Delivery
 from daemon.queue.rulebook import Rulebook
 from daemon.rules.answers import Allow, Defer
 from daemon.rules.judgement import Known, Rules, Verdict, judge
@@ -76,10 +76,8 @@ class Judge:
             [d.channel.value for d in deliveries],
             [d.category for d in deliveries],
         )
-        by_id = {d.id: d for d in deliveries}
-        return {
-            row["id"]: known_of(row, by_id[row["id"]], self._is_stand_in(by_id[row["id"]])) for row in rows
-        }
+        rows_by_id = {row["id"]: row for row in rows}
+        return {d.id: known_of(rows_by_id[d.id], d.channel, d.to, self._is_stand_in(d)) for d in deliveries}
 
     async def _hold_back(self, held: Sequence[tuple[Delivery, Verdict]]) -> None:
         ordered = sorted(held, key=lambda pair: pair[0].id)
@@ -87,13 +85,15 @@ class Judge:
         await self._database.execute(query("hold_back"), *map(list, zip(*rows, strict=True)), "leased")
 
 
-def known_of(row: asyncpg.Record, delivery: Delivery, stand_in: bool) -> Known:
-    """What rule_context.sql says of a delivery."""
+def known_of(
+    row: asyncpg.Record, channel: Channel, to: str, stand_in: bool, *, now: datetime | None = None
+) -> Known:
+    """What rule_context.sql or simulate.sql says, at the database's time or another."""
     marks = orjson.loads(row["marks"]) if row["marks"] else {}
     return Known(
-        now=row["now"],
-        channel=delivery.channel,
-        to=delivery.to,
+        now=now or row["now"],
+        channel=channel,
+        to=to,
         verified=row["verified"],
         own_address=bool(row["own_address"]),
         stand_in=stand_in,

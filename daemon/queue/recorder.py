@@ -11,13 +11,14 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import asyncpg
 import structlog
 
 from daemon import clock, metrics
+from daemon.config import RulesConfig
 from daemon.model import (
     Accepted,
     Delivery,
@@ -31,6 +32,7 @@ from daemon.model import (
 )
 from daemon.queue.backoff import Next, after_failure
 from daemon.queue.batching import GroupCommit
+from daemon.queue.keywords import heed
 from daemon.queue.policies import Policies
 from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.sql import query
@@ -70,12 +72,14 @@ class Recorder:
         self,
         database: Database,
         policies_of: Callable[[str], Policies],
+        rules_of: Callable[[str], RulesConfig] = lambda _workspace: RulesConfig(),
         *,
         rng: random.Random | None = None,
         monotonic: clock.Monotonic = clock.monotonic,
     ) -> None:
         self._database = database
         self._policies_of = policies_of
+        self._rules_of = rules_of
         self._rng = rng or random.Random()
         self._monotonic = monotonic
         self._outcomes: GroupCommit[Done] = GroupCommit(self._write_outcomes, linger_seconds=_LINGER_SECONDS)
@@ -127,20 +131,24 @@ class Recorder:
     async def inbound(
         self, account: str, message: InboundMessage, workspace_id: int | None, new_id: UUID
     ) -> None:
-        """Returns when the message is stored. Raises `DatabaseDown`."""
-        row = await self._database.fetchrow(
-            query("inbound"),
-            account,
-            message.provider_id,
-            message.channel.value,
-            message.from_address,
-            message.to_address,
-            message.body.replace("\0", ""),
-            list(message.media_urls),
-            message.opt_out_type,
-            new_id,
-            workspace_id,
-        )
+        """Returns when the message is stored and what it asks for is done. Raises `DatabaseDown`."""
+        message = replace(message, body=message.body.replace("\0", ""))
+        async with self._database.acquire() as conn, conn.transaction():
+            row = await conn.fetchrow(
+                query("inbound"),
+                account,
+                message.provider_id,
+                message.channel.value,
+                message.from_address,
+                message.to_address,
+                message.body,
+                list(message.media_urls),
+                message.opt_out_type,
+                new_id,
+                workspace_id,
+            )
+            if row is not None:
+                await heed(conn, account, message, row, self._rules_of(row["workspace"] or ""))
         if row is not None:
             metrics.INBOUND.labels(account).inc()
             log.info("inbound message", account=account, id=str(row["id"]), workspace_id=row["workspace_id"])
@@ -183,11 +191,19 @@ class Recorder:
         now = self._monotonic()
         rows = [_row(done, now) for done in batch]
         notices = _notices((done.delivery.id, done.next) for done in batch)
-        async with self._database.acquire() as conn, conn.transaction() if notices else nullcontext():
+        refused = [
+            (done.delivery, getattr(done.outcome, "code", None))
+            for done in batch
+            if done.next.reason is Reason.OPTED_OUT
+        ]
+        together = bool(notices or refused)
+        async with self._database.acquire() as conn, conn.transaction() if together else nullcontext():
             *columns, rulings = map(_column, zip(*rows, strict=True))
             await conn.execute(query("record"), *columns, account, rulings)
             if notices:
                 await conn.executemany(query("notice_make"), notices)
+            for delivery, code in refused:
+                await self._consent_refused(conn, account, delivery.workspace, delivery.id, code)
         ends = Counter((done.next.state.value, done.next.reason or "") for done in batch)
         for (state, reason), how_many in ends.items():
             metrics.OUTCOMES.labels(account, state, reason).inc(how_many)
@@ -209,7 +225,8 @@ class Recorder:
             tries = await self._tries(conn, updates)
             then = [self._after_status(account, update, tries) for update in updates]
             rows = [_status_row(update, next_) for update, next_ in zip(updates, then, strict=True)]
-            async with conn.transaction() if any(n and n.notify for n in then) else nullcontext():
+            matters = any(n and (n.notify or n.reason is Reason.OPTED_OUT) for n in then)
+            async with conn.transaction() if matters else nullcontext():
                 row = await conn.fetchrow(
                     query("status_callbacks"), *map(list, zip(*rows, strict=True)), account
                 )
@@ -219,9 +236,21 @@ class Recorder:
                 notices = _notices((delivery, next_) for delivery, next_ in moved if next_ is not None)
                 if notices:
                     await conn.executemany(query("notice_make"), notices)
+                for place in row["moved"]:
+                    update, next_ = updates[place - 1], then[place - 1]
+                    if update.delivery_id and next_ is not None and next_.reason is Reason.OPTED_OUT:
+                        workspace, _ = tries[update.delivery_id]
+                        await self._consent_refused(conn, account, workspace, update.delivery_id, update.code)
         if row["known"] < len(updates):
             unknown = len(updates) - row["known"]
             log.warning("callbacks for deliveries we do not have", account=account, count=unknown)
+
+    async def _consent_refused(
+        self, conn: Connection, account: str, workspace: str, delivery_id: UUID, code: str | None
+    ) -> None:
+        """A platform's word that somebody has opted out counts like their own."""
+        of_account = self._rules_of(workspace).opt_out_scope == "account"
+        await conn.execute(query("consent_refused"), delivery_id, account, of_account, code)
 
     async def _tries(self, conn: Connection, updates: list[StatusUpdate]) -> dict[UUID, tuple[str, int]]:
         """For what has failed: whose it is, and how many of its attempts a replay has forgiven."""

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 from asyncpg import Record
 
+from daemon.model import Channel
+from daemon.rules import wall_clock
+from daemon.rules.zones import whereabouts
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that happened."""
+    """One thing that happened, and what the rules answered with it, as the receipt holds it."""
 
     at: datetime
     what: str
     detail: str = ""
+    rulings: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def answers(self) -> list[str]:
+        """The rulings, a line each."""
+        return [answer_line(ruling) for ruling in self.rulings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +45,7 @@ class Timeline:
     reason: str | None
     facts: dict[str, Any]
     steps: list[Step]
+    zones: tuple[str, ...] = ()  # where the recipient is or may be
 
     def as_json(self) -> dict[str, Any]:
         """For --json."""
@@ -45,8 +57,37 @@ class Timeline:
             "state": self.state,
             "reason": self.reason,
             **self.facts,
-            "steps": [{"at": s.at.isoformat(), "what": s.what, "detail": s.detail} for s in self.steps],
+            "zones": list(self.zones),
+            "steps": [self._step(step) for step in self.steps],
         }
+
+    def there(self, at: datetime) -> str:
+        """A moment by the recipient's clock, with its zone; empty where that is not known."""
+        if not self.zones:
+            return ""
+        return f"{wall_clock.local(at, self.zones[0]):%Y-%m-%d %H:%M:%S} {self.zones[0]}"
+
+    def _step(self, step: Step) -> dict[str, Any]:
+        found = {"at": step.at.isoformat(), "what": step.what, "detail": step.detail}
+        if self.zones:
+            found["there"] = self.there(step.at)
+        return found | ({"rulings": list(step.rulings)} if step.rulings else {})
+
+
+def answer_line(ruling: Mapping[str, Any]) -> str:
+    """A rule's answer in words: `quiet_hours: defer until 2026-01-05T13:00:00+00:00 (hours 21:00 to 08:00, …)`."""
+    because = ", ".join(
+        f"{key.replace('_', ' ')} {_word(value)}"
+        for key, value in ruling.get("because", {}).items()
+        if value is not None
+    )
+    until = f" until {ruling['until']}" if "until" in ruling else ""
+    reason = f", {ruling['reason']}" if "reason" in ruling else ""
+    return f"{ruling['rule']}: {ruling['answer']}{until}{reason}" + (f" ({because})" if because else "")
+
+
+def _word(value: object) -> str:
+    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
 _FACTS = (
@@ -72,8 +113,12 @@ async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
     steps += [_callback(r) for r in await conn.fetch(query("delivery_callbacks"), delivery_id)]
     steps += [_resolution(r) for r in await conn.fetch(query("delivery_resolutions"), delivery_id)]
     steps += [_decision(r) for r in await conn.fetch(query("delivery_decisions"), delivery_id)]
+    steps += [_ruling(r) for r in await conn.fetch(query("delivery_rulings"), delivery_id)]
+    given = await conn.fetchval(query("delivery_zone"), delivery_id)
     if row["state"] != "queued":
-        steps.append(Step(row["state_at"], row["state"], row["reason"] or ""))
+        decided_by_us = row["state"] in ("skipped", "expired")
+        why = [row["reason"], row["detail"] if decided_by_us else None]
+        steps.append(Step(row["state_at"], row["state"], _list(why)))
     steps.sort(key=lambda step: step.at)
     return Timeline(
         id=row["id"],
@@ -84,6 +129,7 @@ async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
         reason=row["reason"],
         facts={name: row[name] for name in _FACTS},
         steps=steps,
+        zones=whereabouts(given, Channel(row["channel"]), row["to"]).zones,
     )
 
 
@@ -92,7 +138,18 @@ def _attempt(row: Record) -> Step:
     parts.append(f"HTTP {row['http_status']}" if row["http_status"] else None)
     parts.append(f"code {row['code']}" if row["code"] else None)
     parts.append(row["detail"])
-    return Step(row["began_at"], f"attempt {row['number']} {row['outcome']}", _list(parts))
+    return Step(row["began_at"], f"attempt {row['number']} {row['outcome']}", _list(parts), _rulings(row))
+
+
+def _ruling(row: Record) -> Step:
+    until = f"until {row['until']:%Y-%m-%d %H:%M:%S %Z}" if row["until"] else ""
+    became = "deferred" if row["became"] == "queued" else row["became"]
+    return Step(row["at"], f"asked the rules when {row['stage']}: {became}", until, _rulings(row))
+
+
+def _rulings(row: Record) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = orjson.loads(row["rulings"]) if row["rulings"] else []
+    return found
 
 
 def _callback(row: Record) -> Step:

@@ -255,6 +255,36 @@ create function duly.address_problem(channel text, "to" text) returns text
 language sql stable parallel safe
 as $$ select duly.problem(channel, "to", 'x', now(), 2, null, 'transactional', null, null, '{}', '{}') $$;
 
+-- What Duly itself answered to a keyword: who feeds a loop is known by it.
+create table duly.answer (
+  inbound_id uuid not null,
+  workspace_id integer not null,
+  address_key uuid not null,
+  delivery_id uuid not null,
+  at timestamptz not null default now(),
+  primary key (inbound_id, workspace_id)
+);
+create index answer_address on duly.answer (address_key, at);
+
+-- Queues an answer to a keyword, before all else, and for five minutes: a later confirmation would be a message of
+-- its own. It passes the suppression that it confirms. Returns its delivery.
+create function duly.answer_keyword(workspace integer, inbound uuid, channel text, "to" text, body text) returns uuid
+language plpgsql
+as $$
+declare
+  new_id uuid := duly.new_id();
+  key uuid := duly.address_key(channel, "to");
+begin
+  insert into duly.message (id, workspace_id, body, category) values (new_id, workspace, body, 'opt_out_reply');
+  insert into duly.delivery_row
+    (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments)
+  values (new_id, workspace, new_id, channel::duly.channel, "to", key, 1, now(), now() + interval '5 minutes',
+          case when channel = 'sms' then duly.segments(body) else 1 end);
+  insert into duly.answer (inbound_id, workspace_id, address_key, delivery_id) values (inbound, workspace, key, new_id);
+  perform duly.tell(workspace, channel, 1, now());
+  return new_id;
+end $$;
+
 -- Puts an address on the do-not-contact list of a workspace, or with null on that of all, which takes the daemon's
 -- rights; ends what waits for it. Returns how many deliveries that ended.
 create function duly.do_not_contact(
@@ -393,17 +423,20 @@ begin
     and cardinality(u.at) > cardinality(kept.at);
 end $$;
 
--- What is appended to a text of that category, once: the workspace's footer in that language, or in its own.
+-- What is appended to a text of that category, once: of the workspace's footer in that language, or in its own, the
+-- lines that the text does not have already.
 create function duly.with_footer(workspace duly.workspace, category text, body text, language text) returns text
 language sql immutable parallel safe
 as $$
   select case
-    when workspace.footers is null or body is null or category is null or not category = any (workspace.footer_categories)
+    when workspace.footers is null or body is null or category is null
+         or not (category = any (workspace.footer_categories) or '*' = any (workspace.footer_categories))
       then body
     else (
-      select case when f.footer is null or position(f.footer in body) > 0 then body else body || E'\n' || f.footer end
-      from (select coalesce(workspace.footers ->> lower(language), workspace.footers ->> split_part(lower(language), '-', 1),
-                            workspace.footers ->> '') as footer) f)
+      select body || coalesce(string_agg(E'\n' || f.line, '' order by f.n) filter (where position(f.line in body) = 0), '')
+      from regexp_split_to_table(
+        coalesce(workspace.footers ->> lower(language), workspace.footers ->> split_part(lower(language), '-', 1),
+                 workspace.footers ->> ''), E'\n') with ordinality as f (line, n))
   end
 $$;
 
@@ -411,16 +444,6 @@ $$;
 create function duly.category_problem(category text) returns text
 language sql immutable parallel safe
 as $$ select case when category = 'opt_out_reply' then 'category: opt_out_reply is for Duly''s own answers' end $$;
-
--- Why an address must not be written to; null: it may. `account` empty: it is not known yet.
-create function duly.stopped(key uuid, workspace integer, channel text, category text, account text) returns text
-language sql stable
-as $$
-  select s.reason from duly.suppression s
-  where s.address_key = key and s.workspace_id in (workspace, 0) and s.channel in ('', stopped.channel)
-    and s.category in ('', stopped.category) and s.account in ('', stopped.account)
-  limit 1
-$$;
 
 -- The one place that queues one: a new delivery's id, the id that this idempotency key has already, or an error.
 -- As before; the workspace's footer is appended, and what must not be written to is skipped at once, with its reason.
@@ -462,10 +485,11 @@ begin
       values (new_id, workspace.id, body, category, template, variables, metadata)
     )
     insert into duly.delivery_row
-      (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments, state, reason)
+      (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments, state, reason, detail)
     values (new_id, workspace.id, new_id, channel::duly.channel, "to", key, priority, due_at, expires_at,
             case when channel <> 'sms' or octet_length(body) <= 70 then 1 else duly.segments(body) end,
-            (case when stop is null then 'queued' else 'skipped' end)::duly.state, stop);
+            (case when stop is null then 'queued' else 'skipped' end)::duly.state, stop,
+            case when stop is not null then 'suppression: found when it was queued' end);
     if stop is null then
       perform duly.tell(workspace.id, channel, priority, due_at);
     end if;
@@ -504,10 +528,11 @@ begin
   end if;
 
   insert into duly.delivery_row
-    (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments, state, reason)
+    (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments, state, reason, detail)
   values (new_id, workspace.id, new_id, channel::duly.channel, "to", key, priority, due_at, expires_at,
           case when channel = 'sms' then duly.segments(body) else 1 end,
-          (case when stop is null then 'queued' else 'skipped' end)::duly.state, stop);
+          (case when stop is null then 'queued' else 'skipped' end)::duly.state, stop,
+            case when stop is not null then 'suppression: found when it was queued' end);
 
   if stop is null then
     perform duly.tell(workspace.id, channel, priority, due_at);
@@ -653,12 +678,13 @@ begin
         where u.message_id is null and c.error is null
       ), delivery as (
         insert into duly.delivery_row
-          (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments, state, reason)
+          (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments, state, reason, detail)
         select c.id, u.workspace_id, coalesce(u.message_id, c.id), u.channel, c."to", c.address_key, c.priority, c.due_at,
                c.expires_at,
                case when u.channel <> 'sms' or octet_length(c.body) <= 70 then 1 -- so short a text is one part in any letters
                     else duly.segments(c.body) end,
-               (case when stop.reason is null then 'queued' else 'skipped' end)::duly.state, stop.reason
+               (case when stop.reason is null then 'queued' else 'skipped' end)::duly.state, stop.reason,
+               case when stop.reason is not null then 'suppression: found when it was queued' end
         from checked c
         left join lateral (
           select s.reason from duly.suppression s
@@ -725,11 +751,14 @@ grant execute on function
   duly.register_workspace(text, interval, jsonb, text[]), duly.set_verified(text, boolean, text, text),
   duly.address_key(text, text), duly.address_hash(bytea, bytea, text, text),
   duly.consent_recorded(integer, uuid, text, text, text, text, text, text, jsonb, text, timestamptz),
-  duly.skip_waiting(uuid, integer, text, text, text, text), duly.stopped(uuid, integer, text, text, text),
+  duly.skip_waiting(uuid, integer, text, text, text, text), duly.answer_keyword(integer, uuid, text, text, text),
   duly.charge_caps(uuid[], integer[], uuid[], text[], integer[], double precision[], timestamptz[])
   to duly_daemon;
-grant select on duly.suppression, duly.consent, duly.contact, duly.address, duly.cap_use, duly.ruling, duly.verification
+grant select on duly.hash_key, duly.suppression, duly.consent, duly.contact, duly.address, duly.cap_use, duly.ruling, duly.verification,
+  duly.answer
   to duly_daemon;
-grant insert on duly.suppression, duly.consent, duly.contact, duly.address, duly.cap_use, duly.ruling to duly_daemon;
+grant insert on duly.suppression, duly.consent, duly.contact, duly.address, duly.cap_use, duly.ruling, duly.answer
+  to duly_daemon;
+grant insert on duly.message, duly.delivery_row to duly_daemon; -- its own answers only
 grant update on duly.contact, duly.address, duly.cap_use to duly_daemon;
 grant delete on duly.suppression to duly_daemon;

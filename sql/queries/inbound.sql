@@ -21,4 +21,4 @@ insert into duly.inbound
 select $9, k.workspace_id, k.id, $1, $2, $3::text::duly.channel, $4, $5, $6, $7::text[], $8
 from conversation k
 on conflict (account, provider_id, workspace_id) do nothing
-returning id, workspace_id
+returning id, workspace_id, conversation_id, (select w.name from duly.workspace w where w.id = inbound.workspace_id) as workspace

@@ -29,6 +29,8 @@ set state = (case
       when r.expires_at <= now() then 'expired'
       when w.stop is not null then w.stop
       else r.reason end,
+    detail = case when r.state = 'leased' and w.stop is not null and (r.expires_at is null or r.expires_at > now())
+                  then 'suppression: found by the last look before the call' else r.detail end,
     attempts = case
       when r.state = 'leased' and (r.expires_at is null or r.expires_at > now()) and w.stop is null
            and (w.until is null or w.until > now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -147,6 +148,12 @@ class Stage:
         found = await load(self.conn, delivery)
         assert found is not None
         return "\n".join(f"{step.at:%S.%f} {step.what} {step.detail}" for step in found.steps)
+
+    async def explain(self, daemon: DaemonProcess, delivery: UUID) -> dict[str, Any]:
+        """What `duly explain --json` says of it."""
+        found = await self.duly(daemon, "explain", str(delivery), "--json")
+        assert found.returncode == 0, found.stderr
+        return dict(json.loads(found.stdout))
 
     def taken(self, delivery: UUID) -> list[Message]:
         """What the stand-in has accepted for it, in order."""
