@@ -1,7 +1,8 @@
 """What a person's answer says: the corpus of tests/data/opt_out_corpus.jsonl, and properties of any text.
 
 Each line of the corpus holds a language, a text and what a careful person takes it for (null: nothing). None of
-its ordinary messages may be taken for a keyword; of the others, the few that are not recognised stay in it.
+its ordinary messages may be taken for a keyword; of the others, the few that are not recognised stay in it. Some
+are what people wrote in Rando v. Edible Arrangements (D.N.J. 2018) and Epps v. Earth Fare (C.D. Cal. 2017).
 """
 
 from __future__ import annotations
