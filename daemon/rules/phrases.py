@@ -1,10 +1,10 @@
 """Opting out in one's own words: whole sentences that a reasonable person would take for a wish to opt out.
 
-Source: 47 CFR 64.1200(a)(10): consent may be revoked "in any reasonable manner", and where a text uses other
-words than the listed ones, the totality of circumstances decides whether a reasonable person would understand
-them as a request to revoke. Nothing is searched for inside a sentence: it is read whole, after what is only
-polite or insistent at its ends, so that "please don't stop texting me" or "stop by at 5" is no opt-out. The
-patterns are finite (no repetition), and a sentence longer than `LONGEST` is not compared at all.
+Source: 47 CFR 64.1200(a)(10): consent is revoked "by using any reasonable method to clearly express a desire not
+to receive further calls or text messages"; where a reply uses other words than the listed ones, it counts what a
+reasonable person would understand by them. Nothing is searched for inside a sentence: it is read whole, after what
+is only polite or insistent at its ends, so that "please don't stop texting me" or "stop by at 5" is no opt-out.
+The patterns are finite (no repetition), and a sentence longer than `LONGEST` is not compared at all.
 """
 
 from __future__ import annotations
