@@ -154,12 +154,16 @@ class Lane(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """What a delivery uses of one cap: one of `limit`, among the marks of the last `window_seconds` or `since` then."""
+    """What a delivery uses of one cap: one of `limit`, among the marks of the last `window_seconds`, or of those
+    from `since` to `ends`. Without room it waits, or is skipped.
+    """
 
     cap: str
     limit: int
     window_seconds: float | None
     since: datetime | None = None
+    ends: datetime | None = None
+    skips: bool = False
 
 
 @dataclass(frozen=True, slots=True)

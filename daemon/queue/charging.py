@@ -7,7 +7,6 @@ mark at once, no cap sees one too many.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,15 +16,11 @@ from daemon.model import Delivery, Reason
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
-# Where a calendar's period ends is known at the next lease, when the rules are asked again.
-_ASK_AGAIN = "cap"
-
 
 async def charge(conn: Connection, capped: Sequence[Delivery]) -> set[UUID]:
     """Charges deliveries that have caps, within the caller's transaction; returns those that have no room.
 
-    They are queued again, until there is room, or to be asked again by the rule that knows when that is. Asked a
-    second time, what was charged is not charged again.
+    They are queued again for when there is room, or skipped. Asked a second time, what was charged is not charged again.
     """
     lines = [(d, each) for d in capped for each in d.gate.charges]
     rows = await conn.fetch(
@@ -47,20 +42,19 @@ async def charge(conn: Connection, capped: Sequence[Delivery]) -> set[UUID]:
 
 def _held(delivery: Delivery, row: Any) -> tuple[object, ...]:
     """One line of hold_back.sql's arrays."""
-    until: datetime | None = row["free_at"]
-    ruling = {
-        "rule": _ASK_AGAIN,
-        "answer": "defer",
-        "reason": Reason.CAP_REACHED.value,
-        "because": {"cap": row["cap"], "used": row["used"]},
-    }
+    charge = next(each for each in delivery.gate.charges if each.cap == row["cap"])
+    until = None if charge.skips else row["free_at"] or charge.ends
+    ruling: dict[str, Any] = {"rule": "cap", "answer": "skip" if charge.skips else "defer"}
+    ruling |= {"reason": Reason.CAP_REACHED.value, "because": {"cap": row["cap"], "used": row["used"]}}
+    if until is not None:
+        ruling["until"] = until.isoformat()
     return (
         delivery.id,
         delivery.workspace_id,
         delivery.lease_token,
-        "queued",
+        "skipped" if charge.skips else "queued",
         Reason.CAP_REACHED.value,
         f"cap: {row['cap']} was used up by another delivery",
-        until or datetime.now().astimezone(),
+        until,
         orjson.dumps([ruling]).decode(),
     )

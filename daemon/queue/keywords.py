@@ -47,7 +47,8 @@ async def heed(
     )
     assert heard is not None
     before: str | None = heard["consent"]
-    if found.only_agrees and before not in ("withdrawn", "requested"):
+    plain = recognise(message.body)  # also where the platform took a yes for a START
+    if plain is not None and plain.only_agrees and before not in ("withdrawn", "requested"):
         return  # an answer to something else
     if found.intent is not Intent.HELP:
         await _record(conn, account, message, stored["id"], workspace_id, heard, found, rules)

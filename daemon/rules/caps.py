@@ -46,11 +46,11 @@ def cap(cap: Cap, marks: Sequence[datetime], now: datetime, zone: str = "UTC") -
     """
     if cap.calendar is not None:
         since, free_at = period(cap.calendar, now, zone)
-        charge = Charge(cap.name, cap.limit, None, since)
+        charge = Charge(cap.name, cap.limit, None, since, free_at, cap.skips)
         counted = [mark for mark in marks if mark > since]
     else:
         assert cap.window is not None
-        charge = Charge(cap.name, cap.limit, cap.window.total_seconds())
+        charge = Charge(cap.name, cap.limit, cap.window.total_seconds(), skips=cap.skips)
         counted = sorted(mark for mark in marks if mark > now - cap.window)
         # Room for one more is there when only `limit - 1` are left within the window.
         free_at = counted[-cap.limit] + cap.window if 0 < cap.limit <= len(counted) else now + cap.window
