@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from daemon.cli import bench, chaos, check, deadletters, deliveries, demo, migrate, run, status
+from daemon.cli import audit, bench, chaos, check, deadletters, deliveries, demo, migrate, run, status
 
 app = typer.Typer(
     name="duly",
@@ -21,6 +21,7 @@ app.command("explain")(deliveries.explain)
 app.command("cancel")(deliveries.cancel)
 app.command("replay")(deadletters.replay)
 app.command("status")(status.status)
+app.command("audit")(audit.audit)
 app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)
 app.command("chaos")(chaos.chaos)
