@@ -96,7 +96,9 @@ class Runtime:
         )
         self.reconciler = Reconciler(database, self.membership, self._askings)
         self.notifier = Notifier(database, self.schema.fits)
-        self.auditor = Auditor(database, self.schema.fits, gather=lambda: self.logins.flush())
+        self.auditor = Auditor(
+            database, self.schema.fits, gather=lambda: self.logins.flush(everything=self.supervisor.stopping)
+        )
         self.logins = Logins(self.auditor.note)
         self.web = Web(lambda: self.config, database, self, self.parts, self.dispatcher, self.logins)
         self.supervisor = Supervisor(

@@ -52,10 +52,10 @@ class Logins:
         self._entered[key] = now
         self._note(Note(who, Act.LOGIN_SUCCEEDED, {"peer": peer}))
 
-    def flush(self) -> None:
-        """Tells what has been counted for a minute, and forgets who has been quiet for one."""
+    def flush(self, *, everything: bool = False) -> None:
+        """Tells what has been counted for a minute, and forgets who has been quiet for one. At the end: everything."""
         now = self._monotonic()
-        for peer in [peer for peer, at in self._told.items() if now - at >= _FAILURE_SECONDS]:
+        for peer in [peer for peer, at in self._told.items() if everything or now - at >= _FAILURE_SECONDS]:
             del self._told[peer]
             if peer in self._untold:
                 self._tell(peer)
