@@ -77,8 +77,8 @@ class Auditor:
             with contextlib.suppress(DatabaseDown, TimeoutError):
                 async with asyncio.timeout(_LAST_SECONDS):
                     await self.once()
-        if lost := self._lost + len(self._inbox):
-            log.error("notes for the audit were lost: the database was away", count=lost)
+        self._lost += len(self._inbox)
+        self._tell_loss()
 
     async def stop(self) -> None:
         """Lets `run()` write what is still noted, if the database answers."""
@@ -95,6 +95,7 @@ class Auditor:
             noted_at, note = self._inbox[0]
             await audit.append(self._database, _dated(note, self._monotonic() - noted_at))
             self._inbox.popleft()
+        self._tell_loss()
         await self._chain()
 
     async def _chain(self) -> None:
@@ -112,9 +113,14 @@ class Auditor:
         else:
             self._problem = None
         if head is not None:
-            self._tell(head)
+            self._tell_head(head)
 
-    def _tell(self, head: Head) -> None:
+    def _tell_loss(self) -> None:
+        if self._lost:
+            log.error("notes for the audit were lost: the database was away for too long", count=self._lost)
+        self._lost = 0
+
+    def _tell_head(self, head: Head) -> None:
         """Logs the head once an hour: outside of the database, it shows whether the newest lines were removed."""
         now = self._monotonic()
         if self._told_at is None or now - self._told_at >= _HEAD_SECONDS:

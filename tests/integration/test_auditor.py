@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from daemon.config import parse_config
 from daemon.queue.auditor import Auditor
 from daemon.sandbox.app import Sandbox
 from daemon.store.audit import Act, Note
@@ -93,9 +94,9 @@ async def test_a_reload_is_recorded_with_the_keys_that_changed_and_no_value(
 
 async def test_a_reload_of_a_thousand_keys_fits_a_line(page: Page, conn: Connection) -> None:
     many = "\n".join(f"[workspaces.{n:0>100}]\nper_second = 5" for n in range(1000))
-    extra, page._extra = page._extra, f"{page._extra}\n{many}"
-    await page.runtime.reload(page.config())
-    page._extra = extra
+    more = parse_config(many).workspaces
+    config = page.config()
+    await page.runtime.reload(config.model_copy(update={"workspaces": {**config.workspaces, **more}}))
     (line,) = await chained(conn, "config_reloaded", 1)
     assert (line["changed"], len(line["keys"])) == (1000, 30)
 
@@ -210,6 +211,21 @@ async def test_what_is_noted_last_is_written_at_the_end(
     async with asyncio.timeout(5):
         await running
     assert await lines(conn, "login_failed") == [{"who": "unknown", "attempts": 7}]
+
+
+async def test_notes_that_did_not_fit_during_an_outage_are_told_of_when_it_ends(
+    conn: Connection, dsn: str, fits: asyncio.Event
+) -> None:
+    database = Database(lambda: dsn)
+    auditor = Auditor(database, fits, nothing)
+    for _ in range(1003):
+        auditor.note(Note("ada", Act.EXPORTED))
+    with capture_logs() as logs:
+        for _ in range(2):
+            await auditor.once()
+    await database.close()
+    assert [line["count"] for line in logs if "were lost" in line["event"]] == [3]
+    assert await conn.fetchval("select count(*) from duly.audit") == 1000
 
 
 async def test_an_inbox_is_bounded_and_what_is_lost_is_said(fits: asyncio.Event) -> None:
