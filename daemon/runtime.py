@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from daemon import clock
-from daemon.config import Config, PlatformConfig, keep_restart_only, restart_needed
+from daemon.config import Config, PlatformConfig, changed_keys, keep_restart_only, restart_needed
 from daemon.config.values import is_loopback_url
 from daemon.content.rendering import Renderer, hook_url
 from daemon.model import Delivery, InboundMessage, StatusUpdate
@@ -16,6 +16,7 @@ from daemon.platforms.base import Platform
 from daemon.platforms.registry import make_platform
 from daemon.queue.adaptive import Adaptive
 from daemon.queue.allowances import Allowances
+from daemon.queue.auditor import Auditor
 from daemon.queue.directory import Directory, Registration, registration
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
@@ -31,15 +32,18 @@ from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
 from daemon.queue.rulebook import Rulebook
 from daemon.queue.worker import Worker
+from daemon.store.audit import Act, Note
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.schema import Schema
 from daemon.supervisor import Supervisor
 from daemon.web.app import Web
 from daemon.web.hooks import HookAccount
+from daemon.web.logins import Logins
 
 log = structlog.get_logger(__name__)
 
 _MAX_ATTEMPTS = 5  # for an account that the TOML no longer has
+_KEYS = 30  # of a reload that are named in the audit
 
 
 class Runtime:
@@ -105,9 +109,14 @@ class Runtime:
         )
         self.reconciler = Reconciler(database, self.membership, self._askings)
         self.notifier = Notifier(database, self.schema.fits)
-        self.web = Web(lambda: self.config, database, self, self.parts, self.dispatcher)
+        self.auditor = Auditor(
+            database, self.schema.fits, gather=lambda: self.logins.flush(everything=self.supervisor.stopping)
+        )
+        self.logins = Logins(self.auditor.note)
+        self.web = Web(lambda: self.config, database, self, self.parts, self.dispatcher, self.logins)
         self.supervisor = Supervisor(
             [
+                self.auditor,
                 self.web,
                 self.schema,
                 self.membership,
@@ -142,7 +151,9 @@ class Runtime:
         if wanting:
             log.warning("these changes need a restart and are not live", keys=wanting)
             config = keep_restart_only(self.config, config)
+        changed = changed_keys(self.config, config)
         await self._apply(config, self.config)
+        self.auditor.note(_reloaded(config, changed, wanting))
         self.membership.lease_seconds = self.rescuer.lease_seconds = config.daemon.lease_seconds
         self.fetcher.batch = config.daemon.batch
         self.fetcher.poll_seconds = config.daemon.poll_seconds
@@ -282,6 +293,12 @@ class Runtime:
                 enabled=platform_config.adaptive,
             ),
         )
+
+
+def _reloaded(config: Config, changed: list[str], wanting: list[str]) -> Note:
+    """Names keys, never values; a long list is cut, and its length told."""
+    detail = {"changed": len(changed), "keys": changed[:_KEYS], "needs_restart": wanting}
+    return Note(f"daemon {config.daemon.node}", Act.CONFIG_RELOADED, detail)
 
 
 def _line_changed(account: str, old: Config, new: Config) -> bool:

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from daemon.cli import bench, chaos, check, deadletters, deliveries, demo, migrate, run, simulate, status
+from daemon.cli import (
+    audit,
+    bench,
+    chaos,
+    check,
+    deadletters,
+    deliveries,
+    demo,
+    migrate,
+    run,
+    simulate,
+    status,
+)
 
 app = typer.Typer(
     name="duly",
@@ -22,6 +34,7 @@ app.command("simulate")(simulate.simulate)
 app.command("cancel")(deliveries.cancel)
 app.command("replay")(deadletters.replay)
 app.command("status")(status.status)
+app.command("audit")(audit.audit)
 app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)
 app.command("chaos")(chaos.chaos)

@@ -14,14 +14,16 @@ import aiohttp
 import asyncpg
 import typer
 
-from daemon.cli.common import ConfigOption, JsonOption, configuration, connected, print_json, run_async
+from daemon.cli.common import ConfigOption, JsonOption, configuration, connected, fail, print_json, run_async
 from daemon.config import Config, ConfigError, PlatformConfig, load_config
 from daemon.config.values import is_loopback
 from daemon.model import Channel
 from daemon.platforms.registry import make_platform
+from daemon.store.audit import Head
 from daemon.store.database import DatabaseDown, describe
-from daemon.store.doctor import Expectations, Finding, Level, examine
+from daemon.store.doctor import Expectations, examine
 from daemon.store.embedded import EmbeddedError
+from daemon.store.findings import Finding, Level
 
 _CALLBACK_SECONDS = 3.0
 
@@ -54,10 +56,20 @@ def doctor(
     offline: Annotated[
         bool, typer.Option("--offline", help="Ask only the database: no platform, no callback URL.")
     ] = False,
+    audit_head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID:HASH", help="A line that the audit must still have: a head that was written down."
+        ),
+    ] = None,
 ) -> None:
-    """Examine the database, the accounts, the callback URL and what is queued. Exit status 1 if there is a problem."""
+    """Examine the database, the audit, the accounts, the callback URL and what is queued.
+
+    Exit status 1 if there is a problem.
+    """
     settings = configuration(config)
-    findings = run_async(lambda: _findings(settings, offline))
+    kept = _head(audit_head)
+    findings = run_async(lambda: _findings(settings, offline, kept))
     sick = any(finding.level is Level.PROBLEM for finding in findings)
     if json:
         print_json({"healthy": not sick, "findings": [asdict(finding) for finding in findings]})
@@ -133,9 +145,19 @@ def route_problem(config: Config, workspace: str, channel: str) -> str | None:
     return None
 
 
-async def _findings(config: Config, offline: bool) -> list[Finding]:
-    """All of them, the database's first."""
-    findings = await _database(config)
+def _head(text: str | None) -> Head | None:
+    try:
+        return Head.parse(text) if text is not None else None
+    except ValueError as error:
+        fail(f"--audit-head: {error}", 2)
+
+
+async def _findings(config: Config, offline: bool, kept: Head | None) -> list[Finding]:
+    """All of them, the database's first. `kept`: a line that the audit must have."""
+    findings = await _database(config, kept)
+    if kept is not None and not any(finding.check == "audit" for finding in findings):
+        what = f"the audit could not be searched for line {kept.id} that --audit-head names"
+        findings.append(Finding("audit", Level.PROBLEM, what, "See above what kept it from being read."))
     findings += warnings(config)
     if offline:
         return findings
@@ -144,7 +166,7 @@ async def _findings(config: Config, offline: bool) -> list[Finding]:
     return findings + await _callbacks(config)
 
 
-async def _database(config: Config) -> list[Finding]:
+async def _database(config: Config, kept: Head | None) -> list[Finding]:
     settings = config.database
     if settings.embedded and not settings.data_dir.exists():
         what = f"the embedded database is not there yet: {settings.data_dir}"
@@ -155,6 +177,7 @@ async def _database(config: Config) -> list[Finding]:
         patience_seconds=max((a.patience_seconds for a in config.platforms.values()), default=60.0),
         migrates=settings.migrate,
         route_problem=lambda workspace, channel: route_problem(config, workspace, channel),
+        audit_head=kept,
     )
     try:
         async with connected(config) as conn:

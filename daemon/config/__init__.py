@@ -18,7 +18,7 @@ from daemon.config.models import (
 )
 from daemon.config.platforms import PLATFORM_KINDS, AccountConfig, PlatformConfig, TwilioConfig
 from daemon.config.problems import ConfigError, ConfigProblem
-from daemon.config.reload import RESTART_ONLY, keep_restart_only, restart_needed
+from daemon.config.reload import RESTART_ONLY, changed_keys, keep_restart_only, restart_needed
 from daemon.config.rules import EVERY, NO_HOURS, CapConfig, RulesConfig
 from daemon.config.secrets import Secret
 
@@ -44,6 +44,7 @@ __all__ = [
     "TwilioConfig",
     "WebConfig",
     "WorkspaceConfig",
+    "changed_keys",
     "keep_restart_only",
     "load_config",
     "parse_config",

@@ -1,9 +1,11 @@
-"""What a reload (SIGHUP) cannot change."""
+"""What a reload (SIGHUP) changes, and what it cannot."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from pydantic import BaseModel
 
 from daemon.config.models import Config
 
@@ -25,6 +27,32 @@ def keep_restart_only(old: Config, new: Config) -> Config:
         present = sections.get(section, getattr(new, section))
         sections[section] = present.model_copy(update={key: getattr(before, key)}) if key else before
     return new.model_copy(update=sections)
+
+
+def changed_keys(old: Config, new: Config) -> list[str]:
+    """The TOML's keys whose values differ, e.g. `["limits.workspace_burst", "platforms.main.auth_token"]`; a table
+    that was added or removed counts as one key. Names only: the values may be secrets.
+    """
+    return list(_differences(old, new, ""))
+
+
+def _differences(old: object, new: object, path: str) -> Iterator[str]:
+    if old == new:
+        return
+    before, after = _keys(old), _keys(new)
+    if before is None or after is None:
+        yield path
+        return
+    for key in dict.fromkeys((*before, *after)):
+        yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+
+
+def _keys(value: object) -> Mapping[str, object] | None:
+    """A table's values by their keys in the TOML; None for what is no table."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {field.alias or name: getattr(value, name) for name, field in fields.items()}
+    return value if isinstance(value, dict) else None
 
 
 def _changed(old: Config, new: Config, entry: str) -> Iterator[str]:

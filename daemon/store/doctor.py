@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 import asyncpg
 
 from daemon.model import Reason, ReasonCategory
+from daemon.store.audit import Head
+from daemon.store.audit_chain import examine_audit
 from daemon.store.database import Connection, describe
+from daemon.store.findings import Finding, Level
 from daemon.store.migrations import MigrationError, pending
 from daemon.store.sql import query
 
@@ -20,27 +22,6 @@ _OLDEST, _NEWEST = 14, 18
 _CLOCK_SECONDS = 1.0
 _SLOW_MS = 50.0
 _SHOWN_RIGHTS = 5
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    check: (
-        str  # database, migrations, clock, rights, account, callbacks, stuck, uncertain, failed, route, nodes
-    )
-    level: Level
-    what: str
-    cure: str = ""  # one sentence; empty where nothing is to be done
-    ids: Sequence[str] = ()  # a few of the deliveries concerned
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +33,7 @@ class Expectations:
     patience_seconds: float  # the longest of all accounts: until then uncertain ones are asked about
     migrates: bool  # the daemon applies migrations itself
     route_problem: Callable[[str, str], str | None]  # what keeps a workspace's channel from being sent
+    audit_head: Head | None = None  # a line that the audit must have
 
 
 async def examine(conn: Connection, expected: Expectations) -> list[Finding]:
@@ -61,7 +43,7 @@ async def examine(conn: Connection, expected: Expectations) -> list[Finding]:
     findings += schema
     findings += await _rights(conn)
     if fits:
-        for look in (_nodes, _routes, _stuck, _failed):
+        for look in (_nodes, _routes, _stuck, _failed, _audit):
             try:
                 findings += await look(conn, expected)
             except (asyncpg.InsufficientPrivilegeError, asyncpg.QueryCanceledError) as error:
@@ -255,6 +237,10 @@ async def _failed(conn: Connection, _: Expectations) -> list[Finding]:
     if not rows:
         return [Finding("failed", Level.OK, "nothing failed in the last 24 hours")]
     return [_failure(row["reason"], row["account"], row["total"], row["ids"]) for row in rows]
+
+
+async def _audit(conn: Connection, expected: Expectations) -> list[Finding]:
+    return await examine_audit(conn, expected.audit_head)
 
 
 def _failure(reason: str, account: str | None, total: int, ids: Sequence[str]) -> Finding:

@@ -13,13 +13,11 @@ import ipaddress
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-import structlog
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
 from daemon.config import WebConfig
-
-log = structlog.get_logger(__name__)
+from daemon.web.logins import Logins
 
 # Open to all: the probes and metrics have no personal data (names of parts, accounts and workspaces, and
 # numbers), and who asks them rarely can log in; the hooks check the platform's signature, the API asks `check_api`.
@@ -68,16 +66,14 @@ def is_open(request: web.Request) -> bool:
 class Access:
     """Asks the present configuration about every request, so that a changed password takes effect at once."""
 
-    def __init__(self, config: Callable[[], WebConfig]) -> None:
+    def __init__(self, config: Callable[[], WebConfig], logins: Logins) -> None:
         self._config = config
+        self._logins = logins
 
     def check(self, request: web.Request) -> None:
         """Raises 401 or 403 with a text for the person who asked."""
         config = self._config()
-        if config.password is not None:
-            _check_login(request, config.username, config.password.reveal())
-        elif not _is_local(request):
-            raise web.HTTPForbidden(text=_LOCAL_ONLY)
+        self._let_in(request, config)
         if request.method not in (hdrs.METH_GET, hdrs.METH_HEAD):
             _check_origin(request, config.public_url)
 
@@ -87,21 +83,29 @@ class Access:
         That it must be JSON keeps other sites' pages out even in a browser that does not say where from: they
         may not send it without asking us first.
         """
-        config = self._config()
-        if config.password is not None:
-            _check_login(request, config.username, config.password.reveal())
-        elif not _is_local(request):
-            raise web.HTTPForbidden(text=_LOCAL_ONLY)
+        self._let_in(request, self._config())
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise web.HTTPForbidden(text="Another site's page may not queue messages.")
 
     def allows(self, request: web.Request) -> bool:
-        """Whether `check` would pass."""
-        try:
-            self.check(request)
-        except web.HTTPException:
-            return False
-        return True
+        """Whether who passed `check` with this request would pass it now."""
+        config = self._config()
+        return _knows_password(request, config) if config.password is not None else _is_local(request)
+
+    def _let_in(self, request: web.Request, config: WebConfig) -> None:
+        if config.password is None:
+            if not _is_local(request):
+                raise web.HTTPForbidden(text=_LOCAL_ONLY)
+            return
+        if _knows_password(request, config):
+            self._logins.succeeded(request.remote or "", config.username)
+            return
+        if hdrs.AUTHORIZATION in request.headers:
+            self._logins.failed(request.remote or "")
+        raise web.HTTPUnauthorized(
+            text="Log in with the name and password of [web] in the TOML.",
+            headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="Duly", charset="UTF-8"'},
+        )
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -114,16 +118,13 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
             response.headers.setdefault(name, value)
 
 
-def _check_login(request: web.Request, username: str, password: str) -> None:
+def _knows_password(request: web.Request, config: WebConfig) -> bool:
+    """Whether the request has the name and the password, where there is one."""
     given = _credentials(request.headers.get(hdrs.AUTHORIZATION, ""))
+    if given is None or config.password is None:
+        return False
     # Hashed first, so that the comparison takes the same time whatever the lengths.
-    if given is None or not hmac.compare_digest(_digest(given), _digest(f"{username}:{password}")):
-        if hdrs.AUTHORIZATION in request.headers:
-            log.warning("login refused", peer=request.remote)
-        raise web.HTTPUnauthorized(
-            text="Log in with the name and password of [web] in the TOML.",
-            headers={hdrs.WWW_AUTHENTICATE: 'Basic realm="Duly", charset="UTF-8"'},
-        )
+    return hmac.compare_digest(_digest(given), _digest(f"{config.username}:{config.password.reveal()}"))
 
 
 def _credentials(header: str) -> str | None:

@@ -16,6 +16,7 @@ from daemon.web.api import Api
 from daemon.web.dashboard import Dashboard
 from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
+from daemon.web.logins import Logins
 from daemon.web.problems import problems
 from daemon.web.request_ids import add_request_id, request_ids
 
@@ -34,12 +35,14 @@ class Web:
         inbox: Inbox,
         parts: Callable[[], Mapping[str, str | None]],
         dispatcher: Dispatcher,
+        logins: Logins,
     ) -> None:
         self._config = config().web  # what is read once, at start; the page asks anew
         self.hooks = Hooks(inbox)
         self._health = Health(parts, dispatcher.accounts, dispatcher.speeds, dispatcher.observe)
-        self._api = Api(Access(lambda: config().web), database)
-        self._dashboard = Dashboard(config, database, parts, dispatcher)
+        access = Access(lambda: config().web, logins)
+        self._api = Api(access, database)
+        self._dashboard = Dashboard(config, database, parts, dispatcher, access)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
         self.port = self._config.port

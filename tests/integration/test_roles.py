@@ -456,6 +456,86 @@ async def test_a_search_path_of_the_callers_changes_nothing(
     assert await conn.fetchval("select due_at > now() - interval '1 day' from duly.delivery_row") is True
 
 
+# The audit.
+
+APPEND = "select duly.audit_append('ada', 'exported')"
+
+
+@pytest.mark.parametrize("role", ["duly_producer", "duly_reader", "duly_daemon"])
+async def test_no_role_changes_the_audit(logins: Logins, conn: Connection, role: str) -> None:
+    await conn.execute(f"{APPEND}; select duly.audit_chain(10); {APPEND}")
+    login = await logins.connect(await logins.role(role))
+    before = await conn.fetch("select * from duly.audit")
+    for table, column in (("audit", "who"), ("audit_intake", "who"), ("audit_head", "hash")):
+        for statement in (
+            f"insert into duly.{table} default values",
+            f"update duly.{table} set {column} = {column}",
+            f"delete from duly.{table}",
+            f"truncate duly.{table}",
+            f"alter table duly.{table} disable trigger all",
+            f"drop trigger append_only on duly.{table}",
+            f"create trigger mine before insert on duly.{table} execute function duly.audit_refuse()",
+        ):
+            with pytest.raises(DENIED):
+                await login.execute(statement)
+    for statement in (
+        "set session_replication_role = replica",
+        "alter type duly.act add value 'nothing'",
+        "select setval('duly.audit_intake_id_seq', 1)",
+        "create or replace function duly.audit_append(who text, what text, workspace_id integer default null,"
+        " subject text default null, detail jsonb default '{}') returns void language sql as 'select'",
+    ):
+        with pytest.raises(DENIED):
+            await login.execute(statement)
+    assert await conn.fetch("select * from duly.audit") == before
+    assert await conn.fetchval("select count(*) from duly.audit_intake") == 1
+
+
+@pytest.mark.parametrize(
+    ("role", "may"), [("duly_producer", False), ("duly_reader", False), ("duly_daemon", True)]
+)
+async def test_only_the_daemon_records_chains_and_reads(
+    logins: Logins, conn: Connection, role: str, may: bool
+) -> None:
+    login = await logins.connect(await logins.role(role))
+    for statement in (
+        APPEND,
+        "select duly.audit_chain(10)",
+        "select * from duly.audit",
+        "select * from duly.audit_head",
+    ):
+        if may:
+            await login.execute(statement)
+        else:
+            with pytest.raises(DENIED):
+                await login.execute(statement)
+    assert await conn.fetchval("select count(*) from duly.audit") == int(may)
+
+
+async def test_a_producers_cancel_is_recorded_under_its_own_name(
+    clinic: Connection, conn: Connection, logins: Logins
+) -> None:
+    login = await clinic.fetchval("select session_user::text")
+    await clinic.execute("select duly.cancel($1)", await enqueue(clinic))
+    other = await logins.role("duly_producer")
+    await conn.execute("select duly.allow_producer($1, 'clinic')", other)
+    async with conn.transaction():
+        await conn.execute(f"set local role {other}")
+        await conn.execute("select duly.cancel($1)", await enqueue(conn))
+    rows = await conn.fetch("select who from duly.audit_intake order by id")
+    assert [row["who"] for row in rows] == [login, other]
+
+
+async def test_a_name_that_a_producer_gives_does_not_hide_its_login(
+    clinic: Connection, conn: Connection
+) -> None:
+    delivery = await enqueue(clinic)
+    await conn.execute("update duly.delivery_row set state = 'failed' where id = $1", delivery)
+    assert await clinic.fetchval("select duly.replay('the director', 'why')") == 1
+    row = await conn.fetchrow("select who, detail ->> 'login' as login from duly.audit_intake")
+    assert tuple(row or ()) == ("the director", await clinic.fetchval("select session_user::text"))
+
+
 # The daemon.
 
 

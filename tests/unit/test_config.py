@@ -13,6 +13,7 @@ from daemon.config import (
     RESTART_ONLY,
     Config,
     RoutesConfig,
+    changed_keys,
     parse_config,
     restart_needed,
 )
@@ -166,6 +167,33 @@ def test_what_is_not_read_at_start_needs_none() -> None:
     )
     assert tomllib.loads(text)
     assert restart_needed(read(""), read(text)) == []
+
+
+def test_a_reload_is_told_by_the_names_of_its_keys() -> None:
+    old = read(
+        account("burst = 9") + account(name="gone") + "[workspaces.w]\nper_second = 1\n[workspaces.same]\n"
+        "[retry.temporary]\nattempts = 2\n[web]\npassword = 'old'"
+    )
+    new = read(
+        account("burst = 8").replace('"t"', '"another"').replace("+15005550006", "+15005550007")
+        + account(name="added")
+        + "[workspaces.w]\nper_second = 2\nroutes = { sms = 'main' }\n[workspaces.same]\n[workspaces.more]\n"
+        "[retry.temporary]\nattempts = 3\n[web]\npassword = 'new'\n[routes]\nsms = 'main'"
+    )
+    assert changed_keys(old, old) == []
+    assert sorted(changed_keys(old, new)) == [
+        "platforms.added",
+        "platforms.gone",
+        "platforms.main.auth_token",
+        "platforms.main.burst",
+        "platforms.main.from",
+        "retry.temporary.attempts",
+        "routes.sms",
+        "web.password",
+        "workspaces.more",
+        "workspaces.w.per_second",
+        "workspaces.w.routes.sms",
+    ]
 
 
 # ── What follows a failure ──

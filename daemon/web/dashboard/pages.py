@@ -44,10 +44,11 @@ class Dashboard:
         database: Database,
         parts: Callable[[], Mapping[str, str | None]],
         dispatcher: Dispatcher,
+        access: Access,
     ) -> None:
         self._database = database
         self._boards = Boards(database, config, parts, dispatcher)
-        self._access = Access(lambda: config().web)
+        self._access = access
         self._stand_in = StandIn(lambda: config().sandbox.url)
         self._config = config
         self._searching = asyncio.Semaphore(_SEARCHES)

@@ -247,6 +247,10 @@ begin
   select r.id into found_id from duly.consent_recorded(
     found_workspace.id, duly.address_key(channel, "to"), channel, category, '', state, source, words, proof,
     duly.caller(), least(at, now())) r;
+  if source = 'person' then
+    perform duly.audit_append(duly.caller(), 'consent_recorded', found_workspace.id, found_id::text,
+                              jsonb_build_object('state', state, 'channel', channel, 'category', category));
+  end if;
   return found_id;
 end $$;
 
@@ -304,6 +308,8 @@ begin
   insert into duly.suppression (address_key, workspace_id, channel, category, reason, source)
   values (key, found_id, channel, coalesce(category, ''), 'do_not_contact', left(coalesce(source, 'sql'), 100))
   on conflict do nothing;
+  perform duly.audit_append(duly.caller(), 'suppression_added', nullif(found_id, 0), key::text,
+                            jsonb_build_object('reason', 'do_not_contact', 'channel', channel, 'category', coalesce(category, '')));
   return duly.skip_waiting(key, found_id, channel, coalesce(category, ''), 'do_not_contact', 'put on the do-not-contact list');
 end $$;
 
@@ -314,14 +320,21 @@ as $$
 declare
   found_id integer := duly.list_owner(workspace);
   problem text := duly.address_problem(channel, "to");
+  key uuid;
 begin
   if problem is not null then
     raise exception '%', problem using errcode = '22023';
   end if;
+  key := duly.address_key(channel, "to");
   delete from duly.suppression s
-  where s.address_key = duly.address_key(contact_again.channel, contact_again."to") and s.workspace_id = found_id
+  where s.address_key = key and s.workspace_id = found_id
     and s.channel = contact_again.channel and s.category = coalesce(contact_again.category, '') and s.reason = 'do_not_contact';
-  return found;
+  if not found then
+    return false;
+  end if;
+  perform duly.audit_append(duly.caller(), 'suppression_lifted', nullif(found_id, 0), key::text,
+                            jsonb_build_object('reason', 'do_not_contact', 'channel', channel, 'category', coalesce(category, '')));
+  return true;
 end $$;
 
 -- Whose list is meant: a workspace's id, or 0 for the list of all.
@@ -357,6 +370,8 @@ begin
     raise exception 'workspace: % is not known', coalesce(quote_literal(left(workspace, 100)), 'null') using errcode = '22023';
   end if;
   insert into duly.verification (workspace_id, verified, who, why) values (found_id, verified, who, why);
+  perform duly.audit_append(who, case when verified then 'verified' else 'verification_withdrawn' end, found_id,
+                            workspace, '{}');
   if not verified then
     update duly.delivery_row d set state = 'queued', lease_token = null, node_id = null, state_at = now()
     where d.workspace_id = found_id and d.state = 'leased';
