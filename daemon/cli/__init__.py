@@ -16,6 +16,7 @@ from daemon.cli import (
     run,
     simulate,
     status,
+    verify,
 )
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.command("simulate")(simulate.simulate)
 app.command("cancel")(deliveries.cancel)
 app.command("replay")(deadletters.replay)
 app.command("status")(status.status)
+app.command("verify")(verify.verify)
 app.command("audit")(audit.audit)
 app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)
