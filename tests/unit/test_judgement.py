@@ -64,14 +64,14 @@ def test_a_no_goes_before_a_wait_and_the_longest_wait_before_the_others() -> Non
     ],
 )
 def test_only_a_yes_is_a_yes(given: dict[str, str], answer: object) -> None:
-    assert judge(Rules(consent_required=True), known(**given)).answer == answer
+    assert judge(Rules(consent_required=True), known(NOON, **given)).answer == answer
 
 
 @pytest.mark.parametrize("which", ["verified", "own_address", "stand_in"])
 def test_who_has_not_been_checked_reaches_nobody_else(which: str) -> None:
     rules = Rules(verified_only=True)
     assert judge(rules, known()).answer == Skip(Reason.NOT_VERIFIED)
-    assert judge(rules, known(**{which: True})).answer == Allow()
+    assert judge(rules, known(NOON, **{which: True})).answer == Allow()
     assert judge(Rules(), known()).answer == Allow()
 
 
