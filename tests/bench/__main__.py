@@ -10,11 +10,23 @@ import time
 from types import ModuleType
 
 from daemon import logs
-from tests.bench import backlog, enqueue, fairness, latency, limits, memory, peers, queue, scale_out, send
+from tests.bench import (
+    backlog,
+    enqueue,
+    fairness,
+    latency,
+    limits,
+    memory,
+    peers,
+    queue,
+    rules,
+    scale_out,
+    send,
+)
 from tests.bench.harness import Result, failed, shared_server
 from tests.bench.report import as_json, show
 
-_ALL = (send, peers, queue, enqueue, latency, backlog, fairness, limits, scale_out, memory)
+_ALL = (send, peers, queue, rules, enqueue, latency, backlog, fairness, limits, scale_out, memory)
 # What hangs is reported as failed, and the other lines still get their figures.
 _LONGEST_SECONDS, _LONGEST_QUICK_SECONDS = 900, 90
 

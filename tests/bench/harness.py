@@ -130,23 +130,26 @@ async def fresh_database() -> AsyncIterator[str]:
             await admin.close()
 
 
-async def fill(conn: Connection, deliveries: int, workspaces: int = 50) -> None:
-    """Empties the queue and queues so many deliveries, one segment each, evenly over the workspaces."""
+async def fill(
+    conn: Connection, deliveries: int, workspaces: int = 50, *, category: str = "transactional"
+) -> None:
+    """Empties the queue and queues so many deliveries, one segment and one number each, evenly over the workspaces."""
     await conn.execute("truncate duly.delivery_row, duly.message, duly.attempt, duly.callback")
     await conn.execute(
         "select duly.register_workspace('w' || i) from generate_series(1, $1::int) i", workspaces
     )
     await conn.execute(
-        """select count(duly.enqueue('w' || (i % $2::int + 1), 'sms', '+14155550100',
-                  'Hello number ' || i || ', your appointment is tomorrow at nine'))
+        """select count(duly.enqueue('w' || (i % $2::int + 1), 'sms', '+1415' || (2000000 + i),
+                  'Hello number ' || i || ', your appointment is tomorrow at nine', category => $3))
            from generate_series(1, $1::int) i""",
         deliveries,
         workspaces,
+        category,
     )
     await conn.execute("vacuum analyze duly.delivery_row, duly.message")
 
 
-def configured(dsn: str, url: str, concurrency: int = 100) -> Config:
+def configured(dsn: str, url: str, concurrency: int = 100, *, rules: str = "") -> Config:
     """A daemon without limits of its own, for the stand-in at `url`."""
     return parse_config(
         f"""
@@ -165,6 +168,8 @@ def configured(dsn: str, url: str, concurrency: int = 100) -> Config:
         auth_token = "x"
         from = "+15005550006"
         concurrency = {concurrency}
+        [rules]
+        {rules}
         """,
         environ={},
     )
