@@ -273,7 +273,7 @@ create index answer_address on duly.answer (address_key, at);
 -- Queues an answer to a keyword, before all else, and for five minutes: a later confirmation would be a message of
 -- its own. It passes the suppression that it confirms. Returns its delivery.
 create function duly.answer_keyword(workspace integer, inbound uuid, channel text, "to" text, body text) returns uuid
-language plpgsql
+language plpgsql security definer set search_path = duly, pg_temp
 as $$
 declare
   new_id uuid := duly.new_id();
@@ -769,11 +769,10 @@ grant execute on function
   duly.skip_waiting(uuid, integer, text, text, text, text), duly.answer_keyword(integer, uuid, text, text, text),
   duly.charge_caps(uuid[], integer[], uuid[], text[], integer[], double precision[], timestamptz[])
   to duly_daemon;
-grant select on duly.hash_key, duly.suppression, duly.consent, duly.contact, duly.address, duly.cap_use, duly.ruling, duly.verification,
+grant select on duly.suppression, duly.consent, duly.contact, duly.address, duly.cap_use, duly.ruling, duly.verification,
   duly.answer
   to duly_daemon;
 grant insert on duly.suppression, duly.consent, duly.contact, duly.address, duly.cap_use, duly.ruling, duly.answer
   to duly_daemon;
-grant insert on duly.message, duly.delivery_row to duly_daemon; -- its own answers only
 grant update on duly.contact, duly.address, duly.cap_use to duly_daemon;
 grant delete on duly.suppression to duly_daemon;

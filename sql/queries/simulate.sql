@@ -15,9 +15,8 @@ select w.id, now() as now, k.verified_at is not null as verified,
           select array_agg(extract(epoch from t.at)::float8) from unnest(u.at, u.by) t (at, by) where t.by <> w.id))::text
         from duly.cap_use u where u.address_key = w.key and u.workspace_id = w.workspace_id) as marks
 from (
-  select n.id, $2::int as workspace_id, duly.address_hash(h.inner_pad, h.outer_pad, $4, n.address) as key, $4::text as channel,
-         $5::text as category
-  from unnest($1::uuid[], $3::text[]) as n (id, address), duly.hash_key h
+  select n.id, $2::int as workspace_id, duly.address_key($4, n.address) as key, $4::text as channel, $5::text as category
+  from unnest($1::uuid[], $3::text[]) as n (id, address)
 ) w
 join duly.workspace k on k.id = w.workspace_id
 left join duly.address a on a.address_key = w.key and a.workspace_id = w.workspace_id and a.channel = w.channel

@@ -140,7 +140,16 @@ async def test_a_row_leased_under_a_claim_that_ran_out_is_not_marked_under_the_n
         old = await lease(conn, await enqueue(conn), membership)
         await lose_the_claim(conn, membership)
         rows = await conn.fetch(
-            query("mark"), [old.id], [old.workspace_id], [old.lease_token], membership.node_id, "main"
+            query("mark"),
+            [old.id],
+            [old.workspace_id],
+            [old.lease_token],
+            membership.node_id,
+            "main",
+            [old.address_key],
+            [old.channel.value],
+            [old.category],
+            [],
         )
         # Marked, it would be `sending` under a node that is dead: the rescuer takes such rows at once.
         assert not any(row["marked"] for row in rows)

@@ -238,7 +238,7 @@ async def test_without_callbacks_the_platforms_list_tells_what_was_taken_and_wha
             assert (row["attempts"], row["provider_id"]) == (2, stage.taken(delivery)[0].sid)
             assert (await answers(stage, delivery))[-1] == "absent"
         told = (await stage.duly(daemon, "explain", str(reset))).stdout
-        steps = [line.split("UTC  ", 1)[1] for line in told.splitlines() if "UTC  " in line]
+        steps = [line.split(")  ", 1)[1] for line in told.splitlines() if " UTC (" in line]
         assert steps[0].startswith("queued")
         assert "attempt 1 unknown" in steps[1]
         assert "connection_lost" in steps[1]
