@@ -112,6 +112,11 @@ policy = "exponential-3"
 base_seconds = 1
 longest_seconds = 2
 
+# It may be tried at night, and writes to the same few numbers often; a real one keeps both defaults.
+[rules]
+quiet_hours = {{}}
+caps = {{}}
+
 {_LIMITS if self.limits else _NO_LIMITS}"""
 
 
