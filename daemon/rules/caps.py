@@ -58,10 +58,15 @@ def cap(cap: Cap, marks: Sequence[datetime], now: datetime, zone: str = "UTC") -
         "cap": cap.name,
         "used": len(counted),
         "limit": cap.limit,
-        "per": cap.calendar or str(cap.window),
+        "per": _window(cap),
     }
     if len(counted) < cap.limit:
         return Ruling("cap", Allow(), because), charge
     if cap.skips or cap.limit == 0:
         return Ruling("cap", Skip(Reason.CAP_REACHED), because), charge
     return Ruling("cap", Defer(free_at.astimezone(UTC), Reason.CAP_REACHED), because), charge
+
+
+def _window(cap: Cap) -> str:
+    """In words: "week", "30 days"."""
+    return str(cap.calendar) if cap.window is None else f"{cap.window / timedelta(days=1):g} days"

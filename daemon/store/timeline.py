@@ -108,7 +108,7 @@ async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
     row = await conn.fetchrow(query("delivery"), delivery_id)
     if row is None:
         return None
-    steps = [Step(row["created_at"], "queued", f"due {row['due_at']:%Y-%m-%d %H:%M:%S %Z}")]
+    steps = [Step(row["created_at"], "queued", f"due {row['planned_for']:%Y-%m-%d %H:%M:%S %Z}")]
     steps += [_attempt(r) for r in await conn.fetch(query("delivery_attempts"), delivery_id)]
     steps += [_callback(r) for r in await conn.fetch(query("delivery_callbacks"), delivery_id)]
     steps += [_resolution(r) for r in await conn.fetch(query("delivery_resolutions"), delivery_id)]

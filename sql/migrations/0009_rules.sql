@@ -31,7 +31,9 @@ create function duly.address_key(channel text, address text) returns uuid
 language sql stable security definer set search_path = duly, pg_temp
 as $$ select duly.address_hash(k.inner_pad, k.outer_pad, channel, address) from duly.hash_key k $$;
 
-alter table duly.delivery_row add column address_key uuid;
+alter table duly.delivery_row
+  add column address_key uuid,
+  add column planned_for timestamptz; -- when it was due at first, once it has been put off
 update duly.delivery_row d set address_key = duly.address_hash(k.inner_pad, k.outer_pad, d.channel::text, d."to")
 from duly.hash_key k;
 

@@ -12,7 +12,7 @@ with w as (
       detail = w.detail,
       due_at = case when w.state = 'queued' and (r.expires_at is null or w.until < r.expires_at)
                     then greatest(w.until, now()) else r.due_at end,
-      lease_token = null, node_id = null, state_at = now()
+      planned_for = coalesce(r.planned_for, r.due_at), lease_token = null, node_id = null, state_at = now()
   from w
   where r.id = w.id and r.workspace_id = w.workspace_id and r.lease_token = w.lease_token and r.state = 'leased'
   returning r.id, r.workspace_id, r.state

@@ -28,6 +28,7 @@ set state = case when r.state in ('sending', 'uncertain') then o.state::duly.sta
     detail = case when r.state in ('sending', 'uncertain') then o.detail else r.detail end,
     due_at = case when r.state in ('sending', 'uncertain') and o.state = 'queued'
                   then now() + make_interval(secs => o.retry_seconds) else r.due_at end,
+    planned_for = case when o.state = 'queued' then coalesce(r.planned_for, r.due_at) else r.planned_for end,
     attempts = case when r.state in ('sending', 'uncertain') and not o.counts then r.attempts - 1 else r.attempts end,
     lease_token = case when r.state in ('sending', 'uncertain') and o.state = 'queued' then null else r.lease_token end,
     node_id = null,

@@ -188,6 +188,8 @@ async def test_quiet_hours_defer_and_the_receipt_says_until_when(stage: Stage) -
         await stage.reaches(late, "expired")
         assert (await stage.row(late))["detail"].startswith("quiet_hours:")
         told = await stage.explain(daemon, held)
+        planned = f"due {row['created_at']:%Y-%m-%d %H:%M:%S} UTC"
+        assert told["steps"][0]["detail"] == planned  # as it was queued, not as it was put off
         (step,) = [step for step in told["steps"] if step["what"].startswith("asked the rules")]
         (ruling,) = [each for each in step["rulings"] if each["rule"] == "quiet_hours"]
         assert ruling["answer"] == "defer"
