@@ -198,8 +198,8 @@ class Recorder:
         ]
         together = bool(notices or refused)
         async with self._database.acquire() as conn, conn.transaction() if together else nullcontext():
-            *columns, rulings = map(_column, zip(*rows, strict=True))
-            await conn.execute(query("record"), *columns, account, rulings)
+            *columns, rulings, waited = map(_column, zip(*rows, strict=True))
+            await conn.execute(query("record"), *columns, account, rulings, waited)
             if notices:
                 await conn.executemany(query("notice_make"), notices)
             for delivery, code in refused:
@@ -351,4 +351,5 @@ def _row(done: Done, now: float) -> tuple[object, ...]:
         max(0.0, now - done.began),
         int(done.took_seconds * 1000),
         delivery.gate.rulings,
+        max(0, int((done.began - delivery.leased_at) * 1000)),
     )

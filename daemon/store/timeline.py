@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -109,7 +109,8 @@ async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
     if row is None:
         return None
     steps = [Step(row["created_at"], "queued", f"due {row['planned_for']:%Y-%m-%d %H:%M:%S %Z}")]
-    steps += [_attempt(r) for r in await conn.fetch(query("delivery_attempts"), delivery_id)]
+    attempts = await conn.fetch(query("delivery_attempts"), delivery_id)
+    steps += [step for r in attempts for step in (*_lease(r), _attempt(r))]
     steps += [_callback(r) for r in await conn.fetch(query("delivery_callbacks"), delivery_id)]
     steps += [_resolution(r) for r in await conn.fetch(query("delivery_resolutions"), delivery_id)]
     steps += [_decision(r) for r in await conn.fetch(query("delivery_decisions"), delivery_id)]
@@ -131,6 +132,20 @@ async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
         steps=steps,
         zones=whereabouts(given, Channel(row["channel"]), row["to"]).zones,
     )
+
+
+def _lease(row: Record) -> list[Step]:
+    """The lease that an attempt was made under; none where only a callback told of it."""
+    if row["waited_ms"] is None:
+        return []
+    node = row["node"] or "that is gone"
+    return [
+        Step(
+            row["began_at"] - timedelta(milliseconds=row["waited_ms"]),
+            "leased",
+            f"by node {row['node_id']}, {node}",
+        )
+    ]
 
 
 def _attempt(row: Record) -> Step:

@@ -139,7 +139,9 @@ create table duly.ruling (
   primary key (delivery_id, id, workspace_id)
 );
 
-alter table duly.attempt add column rulings jsonb; -- null: no rule but the standing ones was asked of its category
+alter table duly.attempt
+  add column rulings jsonb,       -- null: no rule but the standing ones was asked of its category
+  add column waited_ms integer;   -- from its lease to the call
 
 -- Who may send at all: whether a workspace has been checked. Every word of it, never changed; the last one counts.
 create table duly.verification (

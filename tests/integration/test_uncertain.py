@@ -240,8 +240,9 @@ async def test_without_callbacks_the_platforms_list_tells_what_was_taken_and_wha
         told = (await stage.duly(daemon, "explain", str(reset))).stdout
         steps = [line.split(")  ", 1)[1] for line in told.splitlines() if " UTC (" in line]
         assert steps[0].startswith("queued")
-        assert "attempt 1 unknown" in steps[1]
-        assert "connection_lost" in steps[1]
+        assert steps[1].startswith("leased  by node")
+        assert "attempt 1 unknown" in steps[2]
+        assert "connection_lost" in steps[2]
         assert any(s.startswith("asked the platform: absent  then queued") for s in steps)
         assert any(s.startswith("attempt 2 accepted") for s in steps)
         assert steps[-1] == "sent"
