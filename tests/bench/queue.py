@@ -90,6 +90,8 @@ async def raw(dsn: str, conn: Connection, messages: int) -> Took:
                 [0.0] * of,
                 [0] * of,
                 "main",
+                [],
+                [0] * of,
             )
 
     try:
