@@ -155,6 +155,9 @@ def _directory(logs: Path | None) -> Path:
     return logs.resolve()
 
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 async def _run(run: Run | Race) -> Outcome:
     """A run that a signal ends in order. A second one changes nothing: it must not cut the tidying up short."""
     task = asyncio.current_task()
@@ -167,13 +170,16 @@ async def _run(run: Run | Race) -> Outcome:
             asked.set()
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             loop.add_signal_handler(number, end)
     try:
         return await run.run()
     except asyncio.CancelledError:
         if asked.is_set():
+            for number in _ENDING:  # also once the loop is closed: only the last words are left to be said
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
             raise KeyboardInterrupt from None
         raise
 

@@ -384,8 +384,9 @@ begin
 end $$;
 
 -- Charges deliveries to the caps of their addresses, each once however often it is asked: all of a delivery's caps or
--- none. What is charged again, as before a retry, counts from now on. One row a delivery and cap. `window_seconds`: what is older does not count; or `since`: what was before.
--- Returns those that have no room, with the cap, and when the next of it leaves (null with `since`).
+-- none. What is charged again, as before a retry, counts from now on. One row a delivery and cap. `window_seconds`: what
+-- is older does not count; or `since`: what was before. Returns those that have no room, with the cap, and when the
+-- next of it leaves (null with `since`).
 create function duly.charge_caps(
   ids uuid[], workspaces integer[], keys uuid[], caps text[], limits integer[], window_seconds double precision[],
   since timestamptz[]
