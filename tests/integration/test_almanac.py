@@ -26,7 +26,7 @@ from daemon.rules.zones import Whereabouts, country_of_number, zones_of_number
 from daemon.store.database import Connection, Database
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-DIALLED = ("0", "1", "8", "06", "015", "15", "90", "180020", "0014", "1831", "003768", "04411", "02204")
+DIALLED = ("0", "1", "8", "06", "015", "15", "80", "90", "180020", "0014", "1831", "003768", "04411", "02204")
 KINDS = [getattr(PhoneNumberType, name) for name in dir(PhoneNumberType) if name.isupper()]
 SHARED = ["+15005550006", "+61412345678", "+79161234567", "+34612345678", "+14235551234", "+6281234567890"]
 ZONES = sorted(wall_clock.ZONES)
@@ -54,9 +54,15 @@ def examples(rng: random.Random) -> Iterator[str]:
 
 
 def beginnings(rng: random.Random) -> Iterator[str]:
-    """Random numbers of every code, also of those of no country, and of every area."""
+    """Random numbers of every code, also of those of no country, of which some begin with what is only dialled,
+    and of every area.
+    """
     for code in [*COUNTRY_CODE_TO_REGION_CODE, "21", "99"]:
-        yield from (f"+{code}{digits(rng, rng.randint(5, 12))}" for _ in range(120))
+        yield from (f"+{code}{digits(rng, rng.randint(5, 12))}" for _ in range(60))
+        yield from (
+            f"+{code}{prefix}{digits(rng, rng.randint(4, 9))}" for prefix in DIALLED for _ in range(8)
+        )
+    yield "+559000839691"  # what begins like a national prefix here is part of the number
     for area in number_areas():
         yield from (f"+{area['prefix']}{digits(rng, rng.randint(4, 8))}" for _ in range(3))
 
@@ -103,7 +109,7 @@ def hours(rng: random.Random) -> QuietHours:
         case 0:
             begins, ends = rng.randrange(0, 240, 5), rng.randrange(0, 240, 5)
         case 1:
-            begins = rng.randrange(1440)
+            begins = rng.randrange(rng.choice((240, 1440)))
             ends = begins - rng.choice((1, 15, 60, 300))
         case _:
             begins, ends = rng.randrange(1440), rng.randrange(1440)
@@ -124,10 +130,31 @@ def people(rng: random.Random) -> Whereabouts:
             return Whereabouts((rng.choice(ZONES),), "given")
 
 
+def narrow(rng: random.Random) -> tuple[Whereabouts, QuietHours, datetime]:
+    """Nearly always quiet: but for minutes over which clocks jump the next day, or that two zones share after it."""
+    zone = rng.choice(("America/New_York", "Europe/Paris", "Australia/Sydney", "America/Santiago"))
+    at = changes(rng, zone)
+    wall = (wall_clock.local(at - SECOND, zone) + SECOND).time()
+    until = (datetime.combine(at, wall) + timedelta(minutes=rng.randint(1, 59))).time()
+    if rng.random() < 0.5:
+        who = Whereabouts((zone,), "given")
+    else:
+        like = next(
+            z for z in ZONES if z.startswith("Etc/") and wall_clock.local(at, z) == wall_clock.local(at, zone)
+        )
+        who = Whereabouts((zone, like), "inferred")
+    return who, QuietHours(until, wall), at - timedelta(hours=rng.uniform(0, 60))
+
+
+def ordinary(rng: random.Random) -> tuple[Whereabouts, QuietHours, datetime]:
+    """Any people, hours and moment."""
+    who = people(rng)
+    return who, hours(rng), near(rng, changes(rng, rng.choice(who.zones or ZONES)))
+
+
 def case(rng: random.Random) -> tuple[str, dict[str, Any]]:
     """What SQL is asked, as JSON, and what Python answers."""
-    who, when = people(rng), hours(rng)
-    at = near(rng, changes(rng, rng.choice(who.zones or ZONES)))
+    who, when, at = rng.choice((narrow, ordinary, ordinary, ordinary))(rng)
     assume = Assume(rng.choice(ZONES))
     fallbacks = Fallbacks(rng.choice(("skip", assume)), rng.choice(("skip", "allow", assume)))
     asked = {
