@@ -9,7 +9,6 @@ import structlog
 
 from daemon import clock
 from daemon.config import Config, PlatformConfig, changed_keys, keep_restart_only, restart_needed
-from daemon.config.values import is_loopback_url
 from daemon.content.rendering import Renderer, hook_url
 from daemon.model import Delivery, InboundMessage, StatusUpdate
 from daemon.platforms.base import Platform
@@ -26,10 +25,12 @@ from daemon.queue.line import Line
 from daemon.queue.membership import Membership
 from daemon.queue.notifier import Notifier
 from daemon.queue.policies import Policies, Rules
+from daemon.queue.publisher import Publisher
 from daemon.queue.rates import account_rate, sender_rate, workspace_rate
 from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
+from daemon.queue.rule_sets import is_stand_in
 from daemon.queue.rulebook import Rulebook
 from daemon.queue.worker import Worker
 from daemon.store.audit import Act, Note
@@ -109,6 +110,7 @@ class Runtime:
         )
         self.reconciler = Reconciler(database, self.membership, self._askings)
         self.notifier = Notifier(database, self.schema.fits)
+        self.publisher = Publisher(database, lambda: self.config, self.schema.fits)
         self.auditor = Auditor(
             database, self.schema.fits, gather=lambda: self.logins.flush(everything=self.supervisor.stopping)
         )
@@ -127,6 +129,7 @@ class Runtime:
                 self.rescuer,
                 self.reconciler,
                 self.notifier,
+                self.publisher,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,
@@ -163,6 +166,7 @@ class Runtime:
         for book in (self._account_limits, self._sender_limits, self._workspace_limits):
             book.revise()
         self.directory.reload()
+        self.publisher.reload()
         self.fetcher.look_soon()
 
     def parts(self) -> Mapping[str, str | None]:
@@ -222,9 +226,7 @@ class Runtime:
         return found
 
     def _is_stand_in(self, delivery: Delivery) -> bool:
-        account = self.config.account_for(delivery.workspace, delivery.channel)
-        platform = self.config.platforms.get(account or "")
-        return platform is not None and is_loopback_url(platform.base_url)
+        return is_stand_in(self.config, delivery.workspace, delivery.channel)
 
     def _registrations(self) -> list[Registration]:
         return [registration(self.config, name) for name in self.config.workspaces]

@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 import structlog
 
+from daemon.queue.publisher import publish_almanac
 from daemon.sandbox.app import Sandbox
 from daemon.sandbox.settings import SandboxSettings
 from daemon.store.database import Connection, Database
@@ -74,6 +75,9 @@ async def _make_template(handle: EmbeddedHandle) -> None:
     conn = await asyncpg.connect(dsn_of(handle.server.dsn, _TEMPLATE))
     await migrate(conn)
     await conn.close()
+    database = Database(lambda: dsn_of(handle.server.dsn, _TEMPLATE))
+    await publish_almanac(database)  # what the first daemon of a database does, and takes a second for
+    await database.close()
 
 
 @pytest_asyncio.fixture

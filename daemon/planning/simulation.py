@@ -10,9 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 from daemon.config import Config
-from daemon.config.values import is_loopback_url
 from daemon.model import Channel
 from daemon.queue.judge import known_of
+from daemon.queue.rule_sets import is_stand_in
 from daemon.queue.rulebook import rules_of
 from daemon.rules.answers import Allow, Defer
 from daemon.rules.judgement import Verdict, as_json, judge
@@ -100,8 +100,7 @@ async def simulate(
     if workspace_id is None:
         raise LookupError(f"there is no workspace {workspace!r}")
     rules = rules_of(config.rules_for(workspace), category)
-    platform = config.platforms.get(config.account_for(workspace, channel) or "")
-    stand_in = platform is not None and is_loopback_url(platform.base_url)
+    stand_in = is_stand_in(config, workspace, channel)
     found = []
     for begin in range(0, len(proposed), _CHUNK):
         chunk = {uuid4(): each for each in proposed[begin : begin + _CHUNK]}

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 ZONES = frozenset((files("tzdata") / "zones").read_text("utf-8").split())
 """The names of all zones."""
 
-_STEP = timedelta(days=2)  # no zone ever changed its offset twice within six days
+_STEP = timedelta(days=5)  # no zone ever changed its offset twice within six days
 _SECOND = timedelta(seconds=1)
 
 

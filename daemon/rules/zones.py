@@ -12,8 +12,9 @@ A number tells its country, and where mobiles have area codes also its area. Sou
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -30,14 +31,19 @@ from phonenumbers.tzdata import TIMEZONE_DATA, TIMEZONE_LONGEST_PREFIX
 from daemon.model import Channel
 from daemon.rules.wall_clock import ZONES
 
+WORLD = "001"
+"""libphonenumber's region of satellite phones and other numbers without a country."""
+
 _BY_NUMBER = frozenset({Channel.SMS, Channel.WHATSAPP, Channel.RCS})
 _FIXED = frozenset({PhoneNumberType.FIXED_LINE, PhoneNumberType.FIXED_LINE_OR_MOBILE})
 _NOWHERE = frozenset({PhoneNumberType.UNKNOWN, PhoneNumberType.TOLL_FREE})
-_WORLD = "001"  # libphonenumber's region of satellite phones and other numbers without a country
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _REMEMBERED_NUMBERS = 16_384  # about 4 MB
 
 _NORTH_AMERICA = 1  # the country code of a plan of 25 countries
-_MOBILES_WITH_AREA = frozenset({52, 54, 55, 86})  # Mexico, Argentina, Brazil; China, which has one legal time
+MOBILES_WITH_AREA = frozenset({52, 54, 55, 86})
+"""The country codes of Mexico, Argentina, Brazil, and of China, which has one legal time."""
+
 _OVERLAID = {
     "236": "250", "257": "250", "672": "250", "778": "250",  # British Columbia
     "364": "270", "367": "418", "581": "418", "448": "850", "458": "541", "474": "306",
@@ -86,19 +92,21 @@ def country_of_number(number: str) -> str | None:
 
 @lru_cache(maxsize=_REMEMBERED_NUMBERS)
 def _origin(number: str) -> tuple[str | None, tuple[str, ...]]:
+    if not _E164.fullmatch(number):
+        return None, ()
     try:
         parsed = phonenumbers.parse(number)
     except NumberParseException:
         return None, ()
     code, country = parsed.country_code, phonenumbers.region_code_for_number(parsed)
     kind = phonenumbers.number_type(parsed)
-    if code is None or country is None or country == _WORLD or kind in _NOWHERE:
+    if code is None or country is None or country == WORLD or kind in _NOWHERE:
         return None, ()
-    if kind in _FIXED or (kind == PhoneNumberType.MOBILE and code in _MOBILES_WITH_AREA):
-        zones = _zones_of_area(_area(number.removeprefix("+"), code), code, country)
+    if kind in _FIXED or (kind == PhoneNumberType.MOBILE and code in MOBILES_WITH_AREA):
+        zones = zones_of_prefix(number.removeprefix("+"), code, country)
     else:
         zones = ()
-    return country, zones or _zones_of_countries(_countries(parsed, code))
+    return country, zones or zones_of_countries(_countries(parsed, code))
 
 
 def _area(digits: str, code: int) -> str:
@@ -117,23 +125,42 @@ def _countries(number: phonenumbers.PhoneNumber, code: int) -> tuple[str, ...]:
     return tuple(country for country in plan if phonenumbers.is_valid_number_for_region(number, country))
 
 
+def areas(code: int) -> Iterator[str]:
+    """The beginnings of numbers, with their country code, by which `code` tells areas; the longest one counts."""
+    prefixes = {prefix for prefix in TIMEZONE_DATA if prefix.startswith(str(code))} - {str(code)}
+    if code != _NORTH_AMERICA:
+        yield from sorted(prefixes)
+    else:
+        yield from sorted({prefix[:4] for prefix in prefixes} | {f"1{new}" for new in _OVERLAID})
+
+
+def zones_of_prefix(digits: str, code: int, country: str) -> tuple[str, ...]:
+    """The zones of the area that `digits`, a number of `country` or what it begins with, tells, if it tells one."""
+    return _zones_of_area(_area(digits, code), code, country)
+
+
 @cache
 def _zones_of_area(area: str, code: int, country: str) -> tuple[str, ...]:
     """The zones of an area in `country`, one of the countries of `code`; none if the table does not know it."""
-    if code == _NORTH_AMERICA:
-        zones = {
-            zone for prefix in TIMEZONE_DATA if prefix.startswith(area) for zone in TIMEZONE_DATA[prefix]
-        }
-    else:
-        zones = set(TIMEZONE_DATA.get(area, ()))
-    plan = _zones_of_countries(region_codes_for_country_code(code))
+    zones = _zones_in_table(area, code)
+    plan = zones_of_countries(region_codes_for_country_code(code))
     if not zones.issubset(plan):
-        zones = zones.intersection(plan).union(_zones_of_countries((country,)))
+        zones = zones.intersection(plan).union(zones_of_countries((country,)))
     return tuple(sorted(zones))
 
 
 @cache
-def _zones_of_countries(countries: tuple[str, ...]) -> tuple[str, ...]:
+def _zones_in_table(area: str, code: int) -> frozenset[str]:
+    if code != _NORTH_AMERICA:
+        return frozenset(TIMEZONE_DATA.get(area, ()))
+    return frozenset(
+        zone for prefix in TIMEZONE_DATA if prefix.startswith(area) for zone in TIMEZONE_DATA[prefix]
+    )
+
+
+@cache
+def zones_of_countries(countries: tuple[str, ...]) -> tuple[str, ...]:
+    """All zones of these countries, sorted."""
     return tuple(sorted({zone for country in countries for zone in _zones_of_country(country)}))
 
 

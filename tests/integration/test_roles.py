@@ -13,8 +13,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from daemon.config import parse_config
+from daemon.queue.publisher import publish_rules
 from daemon.sandbox.app import Sandbox
-from daemon.store.database import Connection
+from daemon.store.database import Connection, Database
 from daemon.store.sql import query, sql_dir
 from tests.support import free_port, running, toml, until
 
@@ -37,6 +39,7 @@ WRITES = {
     "record_consent",
     "do_not_contact",
     "contact_again",
+    "simulate",
 }
 MAY_CALL = {
     "duly_reader": READS,
@@ -193,6 +196,27 @@ async def test_one_who_reads_everything_and_writes_to_one_workspace_changes_only
     await conn.execute("update duly.delivery_row set state = 'failed' where id = $1", other)
     assert await both.fetchval("select duly.replay('me', 'why')") == 0
     assert await both.fetchval("select duly.dismiss('me', 'why')") == 0
+
+
+async def test_a_producer_simulates_for_its_own_workspaces_only(
+    clinic: Connection, conn: Connection, database: Database, logins: Logins
+) -> None:
+    await publish_rules(database, parse_config("[workspaces.clinic]"))
+    simulate = "select duly.simulate($1, 'sms', '+14155550123')"
+    assert json.loads(await clinic.fetchval(simulate, "clinic"))["outcome"] == "go"
+    daemon = await logins.connect(await logins.role("duly_daemon"))
+    assert json.loads(await daemon.fetchval(simulate, "shop"))["outcome"] == "go"
+    for workspace in ("shop", "none"):
+        with pytest.raises(asyncpg.InvalidParameterValueError, match=f"^workspace: '{workspace}' is not"):
+            await clinic.fetchval(simulate, workspace)
+    for statement in (
+        "select duly.register_rules('{}')",
+        "select duly.register_almanac('x', now(), now(), '[]', '[]', '[]', '[]')",
+        "select duly.origin('+14155550123')",
+    ):
+        with pytest.raises(DENIED):
+            await clinic.execute(statement)
+    assert await conn.fetchval("select count(*) from duly.rule_set") == 2
 
 
 async def test_a_producer_has_no_right_on_any_table(clinic: Connection, conn: Connection) -> None:
@@ -368,6 +392,7 @@ async def test_a_reader_sees_the_view_and_nothing_else(reader: Connection, conn:
         "select duly.enqueue('clinic', 'sms', '+14155550123', 'Hello')",
         "select duly.enqueue_batch('[]')",
         "select duly.upload_begin('clinic', 'k', '\\x00', 'sms', 'Hello')",
+        "select duly.simulate('clinic', 'sms', '+14155550123')",
         f"select duly.cancel('{delivery}')",
         "select duly.replay('me', 'why')",
         "update duly.delivery set state = 'sent'",
