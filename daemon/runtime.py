@@ -73,7 +73,7 @@ class Runtime:
         )
         self.recorder = Recorder(database, lambda account: self._policies(account, self.config))
         self.directory = Directory(
-            database, self._windows, self._kinds, lambda: self.fetcher.look_soon(), after=self.schema.fits
+            database, self._workspaces, self._kinds, lambda: self.fetcher.look_soon(), after=self.schema.fits
         )
         self.dispatcher = Dispatcher(database, self.membership, lambda: self.config.daemon.shutdown_seconds)
         self.fetcher = Fetcher(
@@ -208,8 +208,11 @@ class Runtime:
         platform = self.config.platforms.get(account or "")
         return platform is not None and is_loopback(urlsplit(platform.base_url).hostname or "")
 
-    def _windows(self) -> Mapping[str, float]:
-        return {name: w.duplicate_window_seconds for name, w in self.config.workspaces.items()}
+    def _workspaces(self) -> Mapping[str, tuple[float, bool]]:
+        return {
+            name: (own.duplicate_window_seconds, self.config.rules_for(name).double_opt_in)
+            for name, own in self.config.workspaces.items()
+        }
 
     def _kinds(self) -> Mapping[str, str]:
         return {name: p.kind for name, p in self.config.platforms.items()}

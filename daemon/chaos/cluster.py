@@ -150,7 +150,7 @@ class Cluster:
         try:
             await migrations.migrate(conn)
             for workspace in WORKSPACES:
-                await conn.execute(query("register_workspace"), workspace, 0.0)
+                await conn.execute(query("register_workspace"), workspace, 0.0, False)
         finally:
             await conn.close()
 

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from daemon.cli import bench, chaos, check, deadletters, deliveries, demo, migrate, run, status
+from daemon.cli import (
+    bench,
+    chaos,
+    check,
+    consent,
+    contacts,
+    deadletters,
+    deliveries,
+    demo,
+    do_not_contact,
+    migrate,
+    run,
+    status,
+)
 
 app = typer.Typer(
     name="duly",
@@ -25,3 +38,6 @@ app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)
 app.command("chaos")(chaos.chaos)
 app.command("bench")(bench.bench)
+app.add_typer(contacts.app, name="contacts")
+app.add_typer(consent.app, name="consent")
+app.add_typer(do_not_contact.app, name="do-not-contact")

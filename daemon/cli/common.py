@@ -116,7 +116,12 @@ async def register(conn: Connection, config: Config, workspace: str) -> None:
         with contextlib.suppress(
             asyncpg.InsufficientPrivilegeError
         ):  # a producer's: the daemon has made it known
-            await conn.execute(query("register_workspace"), workspace, own.duplicate_window_seconds)
+            await conn.execute(
+                query("register_workspace"),
+                workspace,
+                own.duplicate_window_seconds,
+                config.rules_for(workspace).double_opt_in,
+            )
 
 
 def table(rows: list[Mapping[str, object]], columns: list[str]) -> str:

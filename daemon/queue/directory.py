@@ -20,14 +20,14 @@ class Directory:
     def __init__(
         self,
         database: Database,
-        windows: Callable[[], Mapping[str, float]],
+        workspaces: Callable[[], Mapping[str, tuple[float, bool]]],
         platforms: Callable[[], Mapping[str, str]],
         on_change: Callable[[], None],
         *,
         after: asyncio.Event | None = None,
     ) -> None:
         self._database = database
-        self._windows = windows  # workspace → duplicate window in seconds
+        self._workspaces = workspaces  # name → duplicate window in seconds, double opt-in
         self._platforms = platforms  # account → platform
         self._on_change = on_change
         self._after = after
@@ -89,6 +89,8 @@ class Directory:
     async def _register(self) -> None:
         version = self._version
         async with self._database.acquire() as conn:
-            await conn.executemany(query("register_workspace"), list(self._windows().items()))
+            await conn.executemany(
+                query("register_workspace"), [(name, *of) for name, of in self._workspaces().items()]
+            )
             await conn.executemany(query("register_account"), list(self._platforms().items()))
         self._registered = version

@@ -513,8 +513,9 @@ end $$;
 -- Puts many addresses on a do-not-contact list: that of a workspace, or with null that of all. A JSON array of objects
 -- with channel, "to", category and source, as duly.do_not_contact takes them, or with `hash`, an address's key as an
 -- export has it, instead of "to". One row per item, by position from 1: whether it is new on the list and how many
--- deliveries that ended, or what is wrong with it. A wrong item does not keep the others back.
-create function duly.do_not_contact_batch(workspace text, items jsonb)
+-- deliveries that ended, or what is wrong with it. A wrong item does not keep the others back. Without `skip` nothing
+-- that waits is ended now; it is when its time comes.
+create function duly.do_not_contact_batch(workspace text, items jsonb, skip boolean default true)
 returns table ("position" integer, added boolean, skipped bigint, error text)
 language plpgsql security definer set search_path = duly, pg_temp
 as $$
@@ -547,8 +548,9 @@ begin
               left(coalesce(item ->> 'source', 'sql'), 100))
       on conflict do nothing;
       added := found;
-      skipped := duly.skip_waiting(key, found_id, coalesce(item ->> 'channel', ''), category, 'do_not_contact',
-                                   'put on the do-not-contact list');
+      skipped := case when skip then
+        duly.skip_waiting(key, found_id, coalesce(item ->> 'channel', ''), category, 'do_not_contact',
+                          'put on the do-not-contact list') else 0 end;
     end if;
     return next;
   end loop;
@@ -591,7 +593,7 @@ end $$;
 revoke all on all functions in schema duly from public;
 grant execute on function
   duly.put_contact(text, text, text, text, text, text, integer, jsonb, jsonb), duly.put_contacts(text, jsonb),
-  duly.remove_address(text, text, text), duly.record_consents(text, jsonb), duly.do_not_contact_batch(text, jsonb)
+  duly.remove_address(text, text, text), duly.record_consents(text, jsonb), duly.do_not_contact_batch(text, jsonb, boolean)
   to duly_producer, duly_daemon;
 grant execute on function duly.register_workspace(text, interval, jsonb, text[], boolean) to duly_daemon;
 grant select on duly.time_zone to duly_daemon;

@@ -1,2 +1,4 @@
--- Makes a workspace of the TOML known. $1 name, $2 duplicate window in seconds, 0 for none.
-select duly.register_workspace($1, nullif(make_interval(secs => $2::float8), interval '0'))
+-- Makes a workspace of the TOML known. $1 name, $2 duplicate window in seconds, 0 for none, $3 whether a form's yes
+-- waits for the person's own.
+select duly.register_workspace(
+  $1, nullif(make_interval(secs => $2::float8), interval '0'), double_opt_in => $3::boolean)
