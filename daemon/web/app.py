@@ -16,6 +16,7 @@ from daemon.web.api import Api
 from daemon.web.dashboard import Dashboard
 from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
+from daemon.web.people import People
 from daemon.web.problems import problems
 from daemon.web.request_ids import add_request_id, request_ids
 
@@ -38,7 +39,9 @@ class Web:
         self._config = config().web  # what is read once, at start; the page asks anew
         self.hooks = Hooks(inbox)
         self._health = Health(parts, dispatcher.accounts, dispatcher.speeds, dispatcher.observe)
-        self._api = Api(Access(lambda: config().web), database)
+        access = Access(lambda: config().web)
+        self._api = Api(access, database)
+        self._people = People(access, database)
         self._dashboard = Dashboard(config, database, parts, dispatcher)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
@@ -81,5 +84,6 @@ class Web:
         app.add_routes(self._health.routes())
         app.add_routes(self.hooks.routes())
         app.add_routes(self._api.routes())
+        app.add_routes(self._people.routes())
         self._dashboard.add_to(app)
         return app

@@ -596,4 +596,3 @@ grant execute on function
   duly.remove_address(text, text, text), duly.record_consents(text, jsonb), duly.do_not_contact_batch(text, jsonb, boolean)
   to duly_producer, duly_daemon;
 grant execute on function duly.register_workspace(text, interval, jsonb, text[], boolean) to duly_daemon;
-grant select on duly.time_zone to duly_daemon;
