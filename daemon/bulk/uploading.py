@@ -17,7 +17,8 @@ import asyncpg
 import orjson
 
 from daemon.bulk.chunks import Chunk, chunks
-from daemon.bulk.reading import FIELDS, CsvProblem, RecipientFile
+from daemon.bulk.csvfile import CsvProblem
+from daemon.bulk.reading import FIELDS, RecipientFile
 from daemon.bulk.repeats import repeats
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query

@@ -153,7 +153,7 @@ class Cluster:
         try:
             await migrations.migrate(conn)
             for workspace in WORKSPACES:
-                await conn.execute(query("register_workspace"), workspace, 0.0, None, None)
+                await conn.execute(query("register_workspace"), workspace, 0.0, None, None, False)
         finally:
             await conn.close()
 

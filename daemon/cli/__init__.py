@@ -9,9 +9,12 @@ from daemon.cli import (
     bench,
     chaos,
     check,
+    consent,
+    contacts,
     deadletters,
     deliveries,
     demo,
+    do_not_contact,
     migrate,
     run,
     simulate,
@@ -41,3 +44,6 @@ app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)
 app.command("chaos")(chaos.chaos)
 app.command("bench")(bench.bench)
+app.add_typer(contacts.app, name="contacts")
+app.add_typer(consent.app, name="consent")
+app.add_typer(do_not_contact.app, name="do-not-contact")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 import typer
 
 from daemon.bulk.chunks import Chunk
+from daemon.bulk.csvfile import CsvProblem
+from daemon.bulk.errors import ErrorFile
 from daemon.bulk.progress import Progress
-from daemon.bulk.reading import REPORT, CsvProblem, Header, RecipientFile
-from daemon.bulk.uploading import SHOWN, Tally, Terms, upload
+from daemon.bulk.reading import RecipientFile
+from daemon.bulk.uploading import Tally, Terms, upload
 from daemon.cli.common import fail, opened, print_json, register, run_async
+from daemon.cli.wrong_rows import complain
 from daemon.config import Config
 
 _GOES_ON = "the same command goes on from there"
@@ -32,12 +33,12 @@ def send_file(
             if "body" in file.header.fields and terms.body:
                 raise CsvProblem(f"{path}: has a column body: leave out --body, or --ignore body")
             with (
-                _Errors(errors, path, file.header) as report,
+                ErrorFile(errors, path, file) as report,
                 Progress(sys.stderr, path.name, file.rows) as bar,
             ):
 
                 def done(tally: Tally, chunk: Chunk, wrong: dict[int, str]) -> None:
-                    report.write(chunk, wrong)
+                    report.write(chunk.rows, wrong)
                     bar.show(tally.rows)
 
                 async def work() -> None:
@@ -67,48 +68,8 @@ def send_file(
         raise typer.Exit(1)
 
 
-class _Errors:
-    """The wrong rows as a CSV that can be corrected and sent: their line and what is wrong with it come first."""
-
-    def __init__(self, path: Path | None, source: Path, header: Header) -> None:
-        self._file: TextIO | None = None
-        self._kept = [i for i, name in enumerate(header.names) if name not in REPORT]
-        self._width = len(header.names)
-        if path is None:
-            return
-        if path.exists() and path.samefile(source):
-            raise CsvProblem(f"--errors: {path} is the file itself")
-        try:
-            self._file = path.open("w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise CsvProblem(f"--errors: {path}: {error.strerror}") from None
-        self._writer = csv.writer(self._file, delimiter=header.delimiter)
-        self._writer.writerow([*REPORT, *(header.names[i] for i in self._kept)])
-
-    def __enter__(self) -> _Errors:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def write(self, chunk: Chunk, wrong: dict[int, str]) -> None:
-        """The wrong rows of a chunk, with all their fields also where those are too many or too few."""
-        if self._file is None:
-            return
-        for line, error in wrong.items():
-            cells = chunk.rows[line]
-            kept = [cells[i] for i in self._kept] if len(cells) == self._width else cells
-            self._writer.writerow([line, error, *kept])
-        self._file.flush()
-
-
 def _complain(tally: Tally, errors: Path | None) -> None:
-    for line, error in tally.first_wrong:
-        print(f"line {line}: {_printable(error)}", file=sys.stderr)
-    if tally.wrong > SHOWN:
-        where = f"{errors} has them all" if errors else "--errors FILE writes them all"
-        print(f"… and {tally.wrong - SHOWN:,} more; {where}", file=sys.stderr)
+    complain(tally.first_wrong, tally.wrong, errors)
     if tally.repeated:
         line, earlier = tally.first_repeats[0]
         print(
@@ -116,10 +77,6 @@ def _complain(tally: Tally, errors: Path | None) -> None:
             f"such as line {line}, which repeats line {earlier}",
             file=sys.stderr,
         )
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _facts(path: Path, terms: Terms, tally: Tally, seconds: float) -> dict[str, object]:

@@ -77,7 +77,7 @@ async def prepare(dsn: str) -> None:
     try:
         await migrate(conn)
         for name in SHARES:
-            await conn.execute(query("register_workspace"), name, 0.0, None, None)
+            await conn.execute(query("register_workspace"), name, 0.0, None, None, False)
             await conn.execute("select duly.allow_producer('duly_producer', $1)", name)
     finally:
         await conn.close()

@@ -14,8 +14,9 @@ from daemon.store.sql import query
 _RETRY_SECONDS = 0.5
 
 
-Registration = tuple[str, float, str | None, list[str] | None]
-"""What register_workspace.sql takes: name, duplicate window in seconds, footers as JSON, their categories."""
+Registration = tuple[str, float, str | None, list[str] | None, bool]
+"""What register_workspace.sql takes: name, duplicate window in seconds, footers as JSON, their categories,
+and whether a yes from a form waits for the person's own."""
 
 
 def registration(config: Config, workspace: str) -> Registration:
@@ -23,7 +24,8 @@ def registration(config: Config, workspace: str) -> Registration:
     rules = config.rules_for(workspace)
     appended = footers(rules, workspace)
     window = config.workspaces[workspace].duplicate_window_seconds
-    return workspace, window, appended, rules.footer_categories if appended is not None else None
+    categories = rules.footer_categories if appended is not None else None
+    return workspace, window, appended, categories, rules.double_opt_in
 
 
 class Directory:

@@ -6,14 +6,13 @@ may see the page: the name and password of [web], or, without a password, progra
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
 from daemon.web.access import Access
+from daemon.web.bodies import answer, read_json
 from daemon.web.problems import problem
 
 
@@ -31,7 +30,7 @@ class Api:
     async def enqueue(self, request: web.Request) -> web.StreamResponse:
         """201 with the id; an array: 200 with a result per item. What is wrong is named by its field, with 422."""
         self._access.check_api(request)
-        items = await _json(request)
+        items = await read_json(request)
         try:
             rows = await self._database.fetch(
                 query("enqueue_batch"), orjson.dumps(items if isinstance(items, list) else [items]).decode()
@@ -40,26 +39,7 @@ class Api:
             return problem(503, "the database is away; nothing was queued", headers={"Retry-After": "5"})
         results = [{"position": r["position"], "id": r["id"], "error": r["error"]} for r in rows]
         if isinstance(items, list):
-            return _answer(200, {"results": results})
+            return answer(200, {"results": results})
         if results[0]["error"] is not None:
             return problem(422, results[0]["error"])
-        return _answer(201, {"id": results[0]["id"]})
-
-
-async def _json(request: web.Request) -> Any:
-    if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="send JSON, with Content-Type: application/json")
-    try:
-        found = orjson.loads(await request.read())
-    except orjson.JSONDecodeError as error:
-        raise web.HTTPBadRequest(text=f"the body is not JSON: {error.msg}, line {error.lineno}") from None
-    if not isinstance(found, dict | list):
-        raise web.HTTPBadRequest(text="the body must be an object, or an array of objects")
-    return found
-
-
-def _answer(status: int, body: object) -> web.Response:
-    headers = {hdrs.CACHE_CONTROL: "no-store"}
-    return web.Response(
-        status=status, body=orjson.dumps(body, default=str), content_type="application/json", headers=headers
-    )
+        return answer(201, {"id": results[0]["id"]})

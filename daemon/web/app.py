@@ -17,6 +17,7 @@ from daemon.web.dashboard import Dashboard
 from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
 from daemon.web.logins import Logins
+from daemon.web.people import People
 from daemon.web.problems import problems
 from daemon.web.request_ids import add_request_id, request_ids
 
@@ -42,6 +43,7 @@ class Web:
         self._health = Health(parts, dispatcher.accounts, dispatcher.speeds, dispatcher.observe)
         access = Access(lambda: config().web, logins)
         self._api = Api(access, database)
+        self._people = People(access, database)
         self._dashboard = Dashboard(config, database, parts, dispatcher, access)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
@@ -84,5 +86,6 @@ class Web:
         app.add_routes(self._health.routes())
         app.add_routes(self.hooks.routes())
         app.add_routes(self._api.routes())
+        app.add_routes(self._people.routes())
         self._dashboard.add_to(app)
         return app

@@ -15,9 +15,16 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def problem(status: int, detail: str, *, headers: dict[str, str] | None = None) -> web.Response:
-    """An error that says what was wrong and what to do. `detail` must be safe to show to anybody."""
+def problem(
+    status: int, detail: str, *, field: str | None = None, headers: dict[str, str] | None = None
+) -> web.Response:
+    """An error that says what was wrong and what to do, and in which `field` of the request.
+
+    `detail` must be safe to show to anybody.
+    """
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    if field is not None:
+        body["field"] = field
     return web.Response(
         status=status, body=orjson.dumps(body), content_type="application/problem+json", headers=headers
     )

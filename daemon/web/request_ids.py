@@ -24,6 +24,12 @@ async def request_ids(request: web.Request, handler: Handler) -> web.StreamRespo
         return await handler(request)
 
 
+def request_id(request: web.Request) -> str:
+    """The request's name."""
+    found: str = request.get(_KEY, "none")
+    return found
+
+
 async def add_request_id(request: web.Request, response: web.StreamResponse) -> None:
     """For aiohttp's on_response_prepare."""
-    response.headers[HEADER] = request.get(_KEY, "none")
+    response.headers[HEADER] = request_id(request)

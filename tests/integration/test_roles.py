@@ -40,6 +40,11 @@ WRITES = {
     "do_not_contact",
     "contact_again",
     "simulate",
+    "put_contact",
+    "put_contacts",
+    "remove_address",
+    "record_consents",
+    "do_not_contact_batch",
 }
 MAY_CALL = {
     "duly_reader": READS,
@@ -318,6 +323,44 @@ async def test_a_producer_uploads_to_its_own_workspaces_only(
     with pytest.raises(asyncpg.NoDataFoundError):
         await clinic.fetch(lines, other)
     assert await conn.fetchval("select count(*) from duly.delivery_row") == 1
+
+
+async def test_a_producer_knows_the_people_of_its_own_workspaces_only(
+    clinic: Connection, conn: Connection
+) -> None:
+    number = '[{"channel": "sms", "address": "+14155550123"}]'
+    to = '[{"channel": "sms", "to": "+14155550123", "state": "given"}]'
+    listed = '[{"channel": "sms", "to": "+14155550123"}]'
+    calls = (
+        ("select duly.put_contact($1, 'p-1', addresses => $2::text::jsonb)", number),
+        ("select id from duly.put_contacts($1, $2::text::jsonb)", f'[{{"addresses": {number}}}]'),
+        ("select id from duly.record_consents($1, $2::text::jsonb)", to),
+        ("select added from duly.do_not_contact_batch($1, $2::text::jsonb)", listed),
+        ("select duly.remove_address($1, 'sms', $2)", "+14155550123"),
+    )
+    for call, argument in calls:
+        assert await clinic.fetchval(call, "clinic", argument)
+        with pytest.raises(asyncpg.InvalidParameterValueError, match=r"^workspace: 'shop' is not"):
+            await clinic.fetchval(call, "shop", argument)
+    with pytest.raises(DENIED):
+        await clinic.fetchval(calls[3][0], None, listed)
+    for table in ("contact", "address", "consent", "suppression", "time_zone"):
+        with pytest.raises(DENIED):
+            await clinic.fetch(f"select * from duly.{table}")
+    assert await conn.fetchval("select array_agg(distinct workspace_id) from duly.consent") == [1]
+
+
+async def test_a_producer_cannot_make_an_address_the_business_s_own(
+    clinic: Connection, conn: Connection
+) -> None:
+    """An unverified business may write to those: which they are is the operator's to say."""
+    put = "select duly.put_contact('clinic', 'us', addresses => $1::text::jsonb)"
+    own = '[{"channel": "sms", "address": "+14155550123", "own": true, "verified": true}]'
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=r"^addresses: which are the business's own"):
+        await clinic.execute(put, own)
+    await conn.execute(put, own)
+    await clinic.execute(put, own)
+    assert await conn.fetchval("select own and verified_at is not null from duly.address") is True
 
 
 async def test_a_producers_own_objects_do_not_get_into_an_upload(clinic: Connection) -> None:

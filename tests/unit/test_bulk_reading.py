@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.bulk.chunks import Chunk, chunks
-from daemon.bulk.reading import CsvProblem, RecipientFile
+from daemon.bulk.csvfile import CsvProblem
+from daemon.bulk.reading import RecipientFile
 from daemon.bulk.repeats import repeats
 
 
