@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from daemon.bulk.chunks import Chunk, chunks
-from daemon.bulk.reading import CsvProblem, RecipientFile
+from daemon.bulk.csvfile import CsvProblem
+from daemon.bulk.reading import RecipientFile
 from daemon.bulk.repeats import repeats
 from daemon.cli.common import (
     ConfigOption,
