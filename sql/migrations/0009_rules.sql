@@ -158,6 +158,8 @@ alter table duly.workspace
   add column footer_categories text[];   -- to which categories; null: to none
 
 -- Ends what waits for an address: everything queued or leased that a suppression covers. Returns how many.
+-- It waits for nobody: what another transaction holds at this moment is about to be asked by the mark, which sees the
+-- suppression. Two that waited for each other's rows would be a deadlock, and the STOP might be the one that is lost.
 create function duly.skip_waiting(
   key uuid, workspace integer, channel text, category text, reason text, detail text
 ) returns bigint
@@ -175,8 +177,7 @@ begin
       and (skip_waiting.channel = '' or d.channel::text = skip_waiting.channel)
       and (skip_waiting.category = '' or m.category = skip_waiting.category)
       and m.category <> 'opt_out_reply'
-    order by d.id
-    for update of d
+    for update of d skip locked
   )
   update duly.delivery_row d
   set state = 'skipped', reason = skip_waiting.reason, detail = skip_waiting.detail,
@@ -379,7 +380,7 @@ begin
 end $$;
 
 -- Charges deliveries to the caps of their addresses, each once however often it is asked: all of a delivery's caps or
--- none. One row a delivery and cap. `window_seconds`: what is older does not count; or `since`: what was before.
+-- none. What is charged again, as before a retry, counts from now on. One row a delivery and cap. `window_seconds`: what is older does not count; or `since`: what was before.
 -- Returns those that have no room, with the cap, and when the next of it leaves (null with `since`).
 create function duly.charge_caps(
   ids uuid[], workspaces integer[], keys uuid[], caps text[], limits integer[], window_seconds double precision[],
@@ -414,14 +415,17 @@ begin
       select count(*)::integer as used,
              -- Room for one more is there when only `most - 1` are left within the window.
              (array_agg(t.at order by t.at desc))[c.most] + make_interval(secs => c.seconds) as free_at
-      from unnest(u.at) t (at) where t.at > c.since
+      from unnest(u.at, u.by) t (at, by) where t.at > c.since and t.by <> delivery.id
     ) x
-    where x.used >= c.most and not delivery.id = any (u.by);
+    where x.used >= c.most;
     if not found then
       update cap_use u
-      set at = u.at || clock_timestamp(), by = u.by || delivery.id
-      where u.address_key = delivery.key and u.workspace_id = delivery.workspace and u.cap = any (delivery.caps)
-        and not delivery.id = any (u.by);
+      set at = case when delivery.id = any (u.by)
+                    then array(select t.at from unnest(u.at, u.by) with ordinality t (at, by, n)
+                               where t.by <> delivery.id order by t.n)
+                    else u.at end || clock_timestamp(),
+          by = array_remove(u.by, delivery.id) || delivery.id
+      where u.address_key = delivery.key and u.workspace_id = delivery.workspace and u.cap = any (delivery.caps);
     end if;
   end loop;
   -- What no cap counts any more, at most once in a while.

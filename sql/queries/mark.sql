@@ -18,28 +18,27 @@ with stops as materialized (
     as w (id, workspace_id, lease_token, key, channel, category, until)
 )
 update duly.delivery_row r
-set state = (case
-      when r.state = 'sending' then 'sending'
-      when r.expires_at <= now() then 'expired'
-      when w.stop is not null then 'skipped'
-      when w.until <= now() then 'queued'
-      else 'sending' end)::duly.state,
-    reason = case
-      when r.state = 'sending' then r.reason
-      when r.expires_at <= now() then 'expired'
-      when w.stop is not null then w.stop
-      else r.reason end,
-    detail = case when r.state = 'leased' and w.stop is not null and (r.expires_at is null or r.expires_at > now())
-                  then 'suppression: found by the last look before the call' else r.detail end,
-    attempts = case
-      when r.state = 'leased' and (r.expires_at is null or r.expires_at > now()) and w.stop is null
-           and (w.until is null or w.until > now())
-      then r.attempts + 1 else r.attempts end,
-    account = $5, state_at = now(), sending_at = coalesce(case when r.state = 'sending' then r.sending_at end, now()),
-    lease_token = case when r.state = 'leased' and w.until <= now() then null else r.lease_token end,
-    node_id = case when r.state = 'leased' and w.until <= now() then null else r.node_id end
+set (state, reason, detail, attempts, sending_at, lease_token, node_id) = (
+      select (case b.becomes when 'marked' then 'sending' else b.becomes end)::duly.state,
+             case b.becomes when 'expired' then 'expired' when 'skipped' then w.stop else r.reason end,
+             case b.becomes when 'skipped' then 'suppression: found by the last look before the call' else r.detail end,
+             case b.becomes when 'sending' then r.attempts + 1 else r.attempts end,
+             case b.becomes when 'sending' then statement_timestamp() else r.sending_at end,
+             case b.becomes when 'queued' then null else r.lease_token end,
+             case b.becomes when 'queued' then null else r.node_id end
+      from (
+        select case
+          when r.state = 'sending' then 'marked'
+          when r.expires_at <= present.at then 'expired'
+          when w.stop is not null then 'skipped'
+          when w.until <= present.at then 'queued'
+          else 'sending' end as becomes
+        -- Not now(): the statement may have waited for a cap or for a row, past what was allowed until then.
+        from (select clock_timestamp() as at) present
+      ) b),
+    account = $5, state_at = now()
 from asked w
 where r.id = w.id and r.workspace_id = w.workspace_id and r.lease_token = w.lease_token
   and r.state in ('leased', 'sending') and r.node_id = $4
-  and exists (select from duly.node n where n.id = $4 and n.alive_until > now())
+  and exists (select from duly.node n where n.id = $4 and n.alive_until > statement_timestamp())
 returning r.id, r.lease_token, r.state = 'sending' as marked
