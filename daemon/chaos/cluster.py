@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -75,10 +75,13 @@ class Cluster:
             shutil.copyfile(self._directory / "postgres" / "log", self.logs / "postgres.log")
         shutil.rmtree(self._directory / "postgres", ignore_errors=True)
 
-    async def start(self, tuning: Tuning, skew_minutes: tuple[float, ...], seed: int) -> None:
-        """Starts everything; returns when each daemon is ready. Raises `EmbeddedError` or `ChaosError`."""
+    async def start_servers(self, seed: int) -> None:
+        """Starts Postgres and the stand-in. Raises `EmbeddedError` or `ChaosError`."""
         await self._start_postgres()
         await self._start_sandbox(seed)
+
+    async def start_daemons(self, tuning: Tuning, skew_minutes: Sequence[float]) -> None:
+        """Starts the daemons; returns when each is ready. Raises `ChaosError` or `ConfigError`."""
         for number, skew in enumerate(skew_minutes):
             wire = Wire(self._socket())
             await wire.start()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -17,14 +18,14 @@ from daemon.store import timeline
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
-_MOST_SHOWN = 10
+MOST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a run came to."""
 
-    figures: Mapping[str, int | float]  # what --json prints
+    figures: Mapping[str, Any]  # what --json prints
     bad: Sequence[str]  # for people: the first deliveries that broke a promise or never came to rest
     logs: Path
 
@@ -54,8 +55,8 @@ async def gather(
     (logs / "held.txt").write_text(
         "\n".join([await _explained(conn, each, arrivals) for each in held]), "utf-8"
     )
-    bad = [f"never at rest: {dict(row)}" for row in stuck[:_MOST_SHOWN]]
-    bad += [await _explained(conn, each, arrivals) for each in verdict.bad[:_MOST_SHOWN]]
+    bad = [f"never at rest: {dict(row)}" for row in stuck[:MOST_SHOWN]]
+    bad += [await _explained(conn, each, arrivals) for each in verdict.bad[:MOST_SHOWN]]
     return Outcome(_figures(verdict, done, seconds), bad, logs)
 
 
@@ -77,17 +78,23 @@ def _figures(verdict: Verdict, done: Mapping[Action, int], seconds: float) -> di
 
 
 async def _explained(conn: Connection, bad: Bad, arrivals: Sequence[Arrival]) -> str:
+    return await explained(conn, bad.fault.value, bad.delivery, bad.why, arrivals)
+
+
+async def explained(
+    conn: Connection, fault: str, delivery: UUID | None, why: str, arrivals: Sequence[Arrival]
+) -> str:
     """One delivery's fault, with what the ledger and the database say of it."""
-    lines = [f"{bad.fault.value}: {bad.delivery or 'a message of no delivery'}: {bad.why}"]
-    if bad.delivery is None:
+    lines = [f"{fault}: {delivery or 'a message of no delivery'}: {why}"]
+    if delivery is None:
         return lines[0]
-    mine = [a for a in arrivals if a.delivery == str(bad.delivery)]
+    mine = [a for a in arrivals if a.delivery == str(delivery)]
     lines += [
         f"  ledger    {datetime.fromtimestamp(a.accepted_at, UTC):%H:%M:%S.%f}  {a.sid} attempt {a.attempt}"
         f" {a.status}{' DUPLICATE' if a.duplicate else ''}"
         for a in mine
     ] or ["  ledger    nothing"]
-    lines += await _timeline(conn, bad.delivery)
+    lines += await _timeline(conn, delivery)
     return "\n".join(lines)
 
 

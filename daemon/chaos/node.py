@@ -44,7 +44,7 @@ class Node:
         self.log = log
         self.skew_minutes = skew_minutes
         self.ended_by_itself = 0
-        self._url = url
+        self.url = url
         self._tell = tell
         module = ["daemon"] if not skew_minutes else ["daemon.chaos.skewed", f"{skew_minutes:.3f}"]
         self._command = [sys.executable, "-m", *module, "run", "--config", str(config)]
@@ -103,7 +103,7 @@ class Node:
             async with asyncio.timeout(_READY_SECONDS), aiohttp.ClientSession() as session:
                 while True:
                     with contextlib.suppress(aiohttp.ClientError):
-                        async with session.get(f"{self._url}/readyz") as response:
+                        async with session.get(f"{self.url}/readyz") as response:
                             if response.status == 200:
                                 return
                     await asyncio.sleep(0.05)  # an HTTP server's start is no event for us

@@ -130,6 +130,7 @@ class Producer:
             planned.key,
             planned.expires_seconds,
             planned.number,
+            "transactional",
         )
         return found
 

@@ -6,25 +6,18 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import asyncpg
 
 from daemon.chaos import messages, schedule
 from daemon.chaos.cluster import DAEMONS, Cluster
 from daemon.chaos.evidence import Outcome, gather
 from daemon.chaos.producer import GONE, Producer
+from daemon.chaos.rest import all_of, rest
 from daemon.chaos.schedule import WEATHER, Action, Event
 from daemon.chaos.settings import Tuning
-from daemon.store.sql import query
 
-# Rest never comes if nothing has moved for so long: the reconciler's longest claim and several patiences.
-_NOTHING_MOVED_SECONDS = 150.0
-_LOOK_SECONDS = 0.5
-_TELL_SECONDS = 5.0
 _QUEUED_IN = 0.95  # of the disturbance
 
 Tell = Callable[[str], None]
@@ -63,19 +56,20 @@ class Run:
         """The whole. Raises `EmbeddedError`, `ChaosError` or `ConfigError` where it cannot be done."""
         cluster = self._cluster
         async with cluster:
-            await cluster.start(self._wanted.tuning, self._plan.skew_minutes, self._wanted.seed)
+            await cluster.start_servers(self._wanted.seed)
+            await cluster.start_daemons(self._wanted.tuning, self._plan.skew_minutes)
             for node in cluster.nodes:
                 wrong = f", its clock wrong by {node.skew_minutes:+.0f} minutes" if node.skew_minutes else ""
                 self._tell(f"{node.name} is ready{wrong}")
             self._began = time.monotonic()
-            await _all_of(self._producer.run(), self._disturb())
+            await all_of(self._producer.run(), self._disturb())
             self._tell("all faults are off; waiting for rest")
             await cluster.ready()
             conn = await cluster.connect()
             try:
                 return await gather(
                     conn,
-                    stuck=await self._rest(conn),
+                    stuck=await rest(conn, cluster, self._tell),
                     told=list(self._producer.told.values()),
                     arrivals=await cluster.arrivals(),
                     done=self._done,
@@ -128,28 +122,6 @@ class Run:
                 self._note(event, event.detail)
                 await cluster.set_faults(WEATHER[event.detail])
 
-    async def _rest(self, conn: asyncpg.Connection[asyncpg.Record]) -> list[asyncpg.Record]:
-        """Returns when every delivery rests and the stand-in has no more to say; else what never does."""
-        least, moved_at, told_at = None, time.monotonic(), 0.0
-        calm = 0
-        while True:
-            stuck = await conn.fetch(query("chaos_unrest"))
-            left = len(stuck) + await self._cluster.pending()
-            calm = 0 if left else calm + 1
-            if calm > 1:
-                return []
-            now = time.monotonic()
-            if least is None or left < least:
-                least, moved_at = left, now
-            if now - moved_at > _NOTHING_MOVED_SECONDS:
-                return list(stuck)
-            if now - told_at > _TELL_SECONDS:
-                told_at = now
-                states = Counter(row["state"] for row in stuck)
-                waiting = ", ".join(f"{count} {state}" for state, count in states.items()) or "callbacks"
-                self._tell(f"not at rest yet: {waiting}")
-            await asyncio.sleep(_LOOK_SECONDS)
-
     def _note(self, event: Event, what: str) -> None:
         self._done[event.action] += 1
         self._tell(f"{event.action.value} {what}")
@@ -159,16 +131,3 @@ class Run:
         self._tell_line(told)
         with (self._cluster.logs / "run.log").open("a", encoding="utf-8") as log:
             log.write(told + "\n")
-
-
-async def _all_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Returns when all are done; the first failure ends the others."""
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

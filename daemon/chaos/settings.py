@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from daemon.config import Config, parse_config
 
 ACCOUNT_SID = "AC" + "c4a05" * 6 + "c4"
 AUTH_TOKEN = "the-stand-in-believes-this"  # noqa: S105 it opens nothing but a stand-in
-_NUMBER = "+15005550001"
+NUMBER = "+15005550001"
 _SERVICE = "MG" + "c4a05" * 6 + "c4"
 
 _TUNING = (
@@ -57,6 +57,14 @@ class Tuning:
     limits: Table
     daemon: Table
     sms: str | None = None  # which account carries it
+    rules: Table = field(default_factory=dict)  # the scenario's, never the operator's
+    senders: Mapping[str, str] = field(default_factory=dict)  # likewise: workspace → its own number
+
+    def account_of(self, workspace: str) -> str:
+        """The account that a workspace's messages go by."""
+        first = self.sms or next(iter(self.platforms))
+        second = next((name for name in self.platforms if name != first), first)
+        return second if workspace in SECOND_ACCOUNT else first
 
 
 def read_tuning(path: Path) -> Tuning:
@@ -112,11 +120,9 @@ def toml(place: Place, tuning: Tuning) -> str:
         "platforms": {name: _account(table, place.sandbox_url) for name, table in tuning.platforms.items()},
         "routes": {"sms": tuning.sms or next(iter(tuning.platforms))},
         "retry": {"temporary": _RETRY, "limit": _RETRY},
-        "workspaces": {name: {} for name in WORKSPACES},
+        "rules": tuning.rules,
+        "workspaces": {name: _workspace(name, tuning) for name in WORKSPACES},
     }
-    if len(tuning.platforms) > 1:
-        second = next(name for name in tuning.platforms if name != document["routes"]["sms"])
-        document["workspaces"] |= {name: {"routes": {"sms": second}} for name in SECOND_ACCOUNT}
     text = "# Written by `duly chaos`.\n" + "".join(_written((name,), t) for name, t in document.items())
     _checked(text)
     return text
@@ -127,9 +133,14 @@ def _account(table: Table, sandbox_url: str) -> Table:
     patience = tuning.get("patience_seconds", 0)
     if isinstance(patience, int | float) and patience < PATIENCE_SECONDS:
         tuning["patience_seconds"] = PATIENCE_SECONDS  # the chaos's own delays are longer than that
-    sender = {"messaging_service_sid": _SERVICE} if table.get("service") else {"from": _NUMBER}
+    sender = {"messaging_service_sid": _SERVICE} if table.get("service") else {"from": NUMBER}
     where = {"base_url": sandbox_url, "account_sid": ACCOUNT_SID, "auth_token": AUTH_TOKEN}
     return {**_ACCOUNT, **tuning, "kind": "twilio", **where, **sender}
+
+
+def _workspace(name: str, tuning: Tuning) -> Table:
+    sender = {"from": tuning.senders[name]} if name in tuning.senders else {}
+    return {**sender, "routes": {"sms": tuning.account_of(name)}}
 
 
 def _checked(text: str) -> Config:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,18 +17,53 @@ import typer
 
 from daemon.chaos.evidence import Outcome
 from daemon.chaos.node import ChaosError
+from daemon.chaos.opt_out.rules import NARROW
+from daemon.chaos.opt_out.run import Race, RaceSettings
 from daemon.chaos.run import ChaosSettings, Run
 from daemon.chaos.settings import DEFAULT, Place, Tuning, read_tuning, toml
 from daemon.cli.common import JsonOption, fail, print_json, run_async, table
 from daemon.config import ConfigError
 
 
+class Scenario(StrEnum):
+    """What is proven."""
+
+    KILLS = "kills"
+    OPT_OUT = "opt-out"
+
+
 def chaos(
-    messages: Annotated[int, typer.Option(min=1, max=1_000_000, help="Messages to queue.")] = 2000,
+    scenario: Annotated[
+        Scenario,
+        typer.Option(
+            help="kills: nothing is lost, sent twice or early; opt-out: nothing is sent that must not be."
+        ),
+    ] = Scenario.KILLS,
+    messages: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="kills: messages to queue; 2000 if not given.")
+    ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1_000_000, help="opt-out: deliveries that race with a stop; 2000 if not given."
+        ),
+    ] = None,
     kills: Annotated[
-        int, typer.Option(min=0, max=10_000, help="How often a daemon is killed by kill -9.")
-    ] = 10,
-    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="How long things are broken.")] = 60,
+        int | None,
+        typer.Option(
+            min=0,
+            max=10_000,
+            help="How often a daemon is killed by kill -9; if not given 10, or for 500 pairs one, at least 2.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            max=86_400,
+            help="How long things are broken or raced; if not given 60, or for 40 pairs one, at least 14.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed, the same schedule.")] = None,
     config: Annotated[
         Path | None,
@@ -42,20 +78,23 @@ def chaos(
 ) -> None:
     """Break everything on purpose, and count what is lost, sent twice or sent early.
 
+    Or, with --scenario opt-out, what is sent after an opt-out, over a cap, in quiet hours or early, while opt-outs,
+    cancellations, do-not-contact lists and erasures race with the daemons that send.
+
     It starts its own Postgres, a stand-in for Twilio and three daemons, and touches nothing else: neither your
     database nor a real platform. Exit status 1 if a promise was broken.
     """
-    tuning = _tuning(config)
+    if messages is not None and scenario is Scenario.OPT_OUT:
+        fail("--messages is for --scenario kills; say --pairs", 2)
+    if pairs is not None and scenario is Scenario.KILLS:
+        fail("--pairs is for --scenario opt-out; say --messages", 2)
+    tuning = _tuning(config, scenario)
     seed = random.randrange(1_000_000) if seed is None else seed
     directory = _directory(logs)
     keep = logs is not None
     try:
-        wanted = ChaosSettings(messages, kills, seconds, seed, tuning, directory)
-        if not json:
-            print(
-                f"seed {seed}: {messages:,} messages, {kills} kills in {seconds:g} s; logs in {directory / 'logs'}"
-            )
-        outcome = run_async(lambda: _run(wanted, quiet=json))
+        run = _prepared(scenario, messages or pairs, kills, seconds, seed, tuning, directory, quiet=json)
+        outcome = run_async(lambda: _run(run))
         keep = keep or not outcome.good
         _print(outcome, json=json)
     except ChaosError as error:
@@ -70,9 +109,35 @@ def chaos(
         raise typer.Exit(1)
 
 
-def _tuning(config: Path | None) -> Tuning:
+def _prepared(
+    scenario: Scenario,
+    amount: int | None,
+    kills: int | None,
+    seconds: float | None,
+    seed: int,
+    tuning: Tuning,
+    directory: Path,
+    *,
+    quiet: bool,
+) -> Run | Race:
+    """A run with the scenario's defaults for what was not said."""
+    tell = _silent if quiet else _tell
+    amount = amount or 2000
+    if scenario is Scenario.KILLS:
+        kills, seconds = 10 if kills is None else kills, seconds or 60.0
+        what = "messages"
+    else:
+        kills, seconds = max(2, amount // 500) if kills is None else kills, seconds or max(14.0, amount / 40)
+        what = "pairs"
+    tell(f"seed {seed}: {amount:,} {what}, {kills} kills in {seconds:g} s; logs in {directory / 'logs'}")
+    if scenario is Scenario.KILLS:
+        return Run(ChaosSettings(amount, kills, seconds, seed, tuning, directory), tell)
+    return Race(RaceSettings(amount, kills, seconds, seed, tuning, directory), tell)
+
+
+def _tuning(config: Path | None, scenario: Scenario) -> Tuning:
     if config is None:
-        return DEFAULT
+        return DEFAULT if scenario is Scenario.KILLS else NARROW
     try:
         tuning = read_tuning(config)
         toml(Place("try", 1, "postgresql://try@127.0.0.1/try", "http://127.0.0.1:1"), tuning)
@@ -92,7 +157,7 @@ def _directory(logs: Path | None) -> Path:
     return logs.resolve()
 
 
-async def _run(wanted: ChaosSettings, *, quiet: bool) -> Outcome:
+async def _run(run: Run | Race) -> Outcome:
     """A run that a signal ends in order. A second one changes nothing: it must not cut the tidying up short."""
     task = asyncio.current_task()
     assert task is not None
@@ -108,11 +173,15 @@ async def _run(wanted: ChaosSettings, *, quiet: bool) -> Outcome:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             loop.add_signal_handler(number, end)
     try:
-        return await Run(wanted, (lambda _: None) if quiet else _tell).run()
+        return await run.run()
     except asyncio.CancelledError:
         if asked.is_set():
             raise KeyboardInterrupt from None
         raise
+
+
+def _silent(_line: str) -> None:
+    """With --json only the facts are printed."""
 
 
 def _tell(line: str) -> None:
@@ -126,7 +195,7 @@ def _print(outcome: Outcome, *, json: bool) -> None:
     else:
         print(
             table(
-                [{"": name.replace("_", " "), " ": value} for name, value in outcome.figures.items()],
+                [{"": name.replace("_", " "), " ": _shown(value)} for name, value in outcome.figures.items()],
                 ["", " "],
             )
         )
@@ -134,3 +203,8 @@ def _print(outcome: Outcome, *, json: bool) -> None:
         print(each, file=sys.stderr)
     if not outcome.good:
         print(f"A promise was broken. The logs are in {outcome.logs}.", file=sys.stderr)
+
+
+def _shown(value: object) -> object:
+    """A figure of parts in one line."""
+    return ", ".join(f"{name}: {part}" for name, part in value.items()) if isinstance(value, dict) else value

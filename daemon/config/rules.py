@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import time
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
@@ -17,7 +18,7 @@ EVERY = "*"
 
 NO_HOURS = "none"
 
-_CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_CLOCK = "(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9])?"
 _HOURS = re.compile(rf"({_CLOCK})-({_CLOCK})")
 
 Category = Annotated[
@@ -49,7 +50,7 @@ Language = Annotated[
 
 def _hours(value: str) -> str:
     found = _HOURS.fullmatch(value)
-    if value != NO_HOURS and (found is None or found[1] == found[2]):
+    if value != NO_HOURS and (found is None or time.fromisoformat(found[1]) == time.fromisoformat(found[2])):
         raise invalid("must be two different times", f'for example: "21:00-08:00", or "{NO_HOURS}"')
     return value
 

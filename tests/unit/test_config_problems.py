@@ -72,6 +72,8 @@ def account(more: str = "", name: str = "main") -> str:
         ("[limits]\nsender_per_second = inf", "limits.sender_per_second", 2, "finite"),
         ("[rules]\nx = 1", "rules.x", 2, "known here are quiet_hours"),
         ("[rules]\nquiet_hours = { marketing = '9-5' }", "rules.quiet_hours.marketing", 2, "21:00-08:00"),
+        ("[rules]\nquiet_hours.a = '09:00-09:00:00'", "rules.quiet_hours.a", 2, "two different times"),
+        ("[rules]\nquiet_hours.a = '09:00:60-10:00'", "rules.quiet_hours.a", 2, "21:00-08:00"),
         ("[rules]\nquiet_hours = { Marketing = 'none' }", "rules.quiet_hours.Marketing", 2, "not a category"),
         ("[rules]\nquiet_hours_in = { usa = {} }", "rules.quiet_hours_in.usa", 2, "two letters"),
         ("[rules]\nzone_unknown = 'Mars/Base'", "rules.zone_unknown", 2, "America/New_York"),
