@@ -40,18 +40,20 @@ def chaos(
         ),
     ] = Scenario.KILLS,
     messages: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help="kills: messages to queue. [default: 2000]")
+        int | None, typer.Option(min=1, max=1_000_000, help="kills: messages to queue; 2000 if not given.")
     ] = None,
     pairs: Annotated[
         int | None,
-        typer.Option(min=1, max=1_000_000, help="opt-out: deliveries that race with a stop. [default: 2000]"),
+        typer.Option(
+            min=1, max=1_000_000, help="opt-out: deliveries that race with a stop; 2000 if not given."
+        ),
     ] = None,
     kills: Annotated[
         int | None,
         typer.Option(
             min=0,
             max=10_000,
-            help="How often a daemon is killed by kill -9. [default: 10; opt-out: one in 500 pairs, at least 2]",
+            help="How often a daemon is killed by kill -9; if not given 10, or for 500 pairs one, at least 2.",
         ),
     ] = None,
     seconds: Annotated[
@@ -59,7 +61,7 @@ def chaos(
         typer.Option(
             min=1,
             max=86_400,
-            help="How long things are broken. [default: 60; opt-out: a fortieth of the pairs, at least 14]",
+            help="How long things are broken or raced; if not given 60, or for 40 pairs one, at least 14.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed, the same schedule.")] = None,

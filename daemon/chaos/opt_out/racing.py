@@ -39,7 +39,6 @@ class Racer:
         self._held_back_seconds = 0.0
         self._ids: dict[int, asyncio.Future[UUID]] = {}
         self.stopped: list[Stopped] = []
-        self.queued = 0
 
     async def run(self, began: float) -> None:
         """Returns when all is queued and every stop has been answered. `began`: by the loop's clock."""
@@ -95,7 +94,6 @@ class Racer:
                 planned.number,
                 planned.category,
             )
-        self.queued += 1
         self._ids[planned.number].set_result(delivery)
 
     async def _stop(self, pool: Pool, planned: Planned, kind: Stop) -> None:
@@ -103,9 +101,6 @@ class Racer:
         await asyncio.sleep(self._held_back_seconds)
         if kind is Stop.CANCEL:
             await self._ids[planned.number]
-        elif kind is Stop.WORDS:
-            sender = self._tuning.senders.get(planned.workspace)
-            await self._phone.stop(self._tuning.account_of(planned.workspace), planned.to, sender)
         async with pool.acquire() as pooled:
             conn = cast("Connection", pooled)
             if await self._done(conn, planned, kind):
@@ -133,5 +128,6 @@ class Racer:
             case Stop.ERASED:
                 await conn.execute(query("chaos_erase"), planned.workspace, planned.to)
             case Stop.WORDS:
-                pass  # a daemon has done it
+                sender = self._tuning.senders.get(planned.workspace)
+                await self._phone.stop(self._tuning.account_of(planned.workspace), planned.to, sender)
         return True
