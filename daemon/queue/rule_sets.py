@@ -9,7 +9,7 @@ from daemon.config import EVERY, Config, RulesConfig
 from daemon.config.values import is_loopback_url
 from daemon.model import Channel
 from daemon.queue.rulebook import rules_of
-from daemon.rules.caps import Cap
+from daemon.rules.caps import Cap, window_in_words
 from daemon.rules.judgement import Rules
 from daemon.rules.quiet_hours import Assume, QuietHours
 
@@ -74,6 +74,6 @@ def _cap(cap: Cap) -> dict[str, Any]:
         "limit": cap.limit,
         "seconds": None if cap.window is None else cap.window.total_seconds(),
         "calendar": cap.calendar,
-        "per": cap.calendar or str(cap.window),
+        "per": window_in_words(cap),
         "skips": cap.skips,
     }

@@ -58,7 +58,7 @@ def cap(cap: Cap, marks: Sequence[datetime], now: datetime, zone: str = "UTC") -
         "cap": cap.name,
         "used": len(counted),
         "limit": cap.limit,
-        "per": _window(cap),
+        "per": window_in_words(cap),
     }
     if len(counted) < cap.limit:
         return Ruling("cap", Allow(), because), charge
@@ -67,6 +67,6 @@ def cap(cap: Cap, marks: Sequence[datetime], now: datetime, zone: str = "UTC") -
     return Ruling("cap", Defer(free_at.astimezone(UTC), Reason.CAP_REACHED), because), charge
 
 
-def _window(cap: Cap) -> str:
+def window_in_words(cap: Cap) -> str:
     """In words: "week", "30 days"."""
     return str(cap.calendar) if cap.window is None else f"{cap.window / timedelta(days=1):g} days"

@@ -22,33 +22,28 @@ begin
 end $$;
 
 -- What is wrong with the fields of an item: of a kind that it does not take, or too long; null where nothing is.
--- `texts`: field → the most characters it may have. An empty text and null are none.
-create function duly.fields_problem(item jsonb, texts jsonb, others text[]) returns text
+-- `texts` are the fields that are texts, with the most characters each may have; null is none.
+create function duly.fields_problem(item jsonb, texts text[], longest integer[], others text[]) returns text
 language plpgsql immutable parallel safe
 as $$
 declare
-  field text;
-  value jsonb;
   word text;
 begin
   if jsonb_typeof(item) is distinct from 'object' then
     return 'item: must be a JSON object';
+  elsif item - texts - others <> '{}' then
+    return format('%s: is none of the fields %s', (select left(min(k), 40) from jsonb_object_keys(item - texts - others) k),
+                  array_to_string(texts || others, ', '));
   end if;
-  for field, value in select e.key, e.value from jsonb_each(item) e loop
-    if not texts ? field then
-      continue when field = any (others);
-      return format('%s: is none of the fields %s', left(field, 40),
-                    array_to_string(array(select jsonb_object_keys(texts)) || others, ', '));
-    end if;
-    word := value #>> '{}';
-    if word is null then
-      continue;
-    elsif jsonb_typeof(value) <> 'string' then
-      return format('%s: must be a text', field);
-    elsif octet_length(word) > (texts ->> field)::integer and char_length(word) > (texts ->> field)::integer then
-      return format('%s: has %s characters; it may have %s', field, char_length(word), texts ->> field);
+  for i in 1 .. cardinality(texts) loop
+    word := item ->> texts[i];
+    continue when word is null;
+    if jsonb_typeof(item -> texts[i]) <> 'string' then
+      return format('%s: must be a text', texts[i]);
+    elsif octet_length(word) > longest[i] and char_length(word) > longest[i] then
+      return format('%s: has %s characters; it may have %s', texts[i], char_length(word), longest[i]);
     elsif word ~ '[[:cntrl:]]' then
-      return format('%s: has control characters; leave them out', field);
+      return format('%s: has control characters; leave them out', texts[i]);
     end if;
   end loop;
   return null;
@@ -59,15 +54,12 @@ create function duly.contact_address_problem(given jsonb) returns text
 language plpgsql stable parallel safe
 as $$
 declare
-  problem text := duly.fields_problem(given, '{"channel": 40, "address": 1000}', '{verified,own}');
+  problem text;
 begin
-  if problem is null and jsonb_typeof(given -> 'verified') not in ('boolean', 'null') then
-    problem := 'verified: must be true or false';
-  elsif problem is null and jsonb_typeof(given -> 'own') not in ('boolean', 'null') then
-    problem := 'own: must be true or false';
-  end if;
-  if problem is not null then
-    return 'addresses: each has channel, address, verified and own; ' || problem;
+  if jsonb_typeof(given) <> 'object' or given - '{channel,address,verified,own}'::text[] <> '{}'
+     or jsonb_typeof(given -> 'channel') is distinct from 'string' or jsonb_typeof(given -> 'address') is distinct from 'string'
+     or jsonb_typeof(given -> 'verified') not in ('boolean', 'null') or jsonb_typeof(given -> 'own') not in ('boolean', 'null') then
+    return 'addresses: each must be an object with the texts channel and address, and verified and own as true or false';
   end if;
   problem := duly.address_problem(given ->> 'channel', given ->> 'address');
   return case when problem like 'to: %' then 'addresses.' || (given ->> 'channel') || substr(problem, 3)
@@ -80,10 +72,8 @@ language plpgsql stable parallel safe
 as $$
 declare
   problem text := duly.fields_problem(
-    item, '{"external_id": 255, "first_name": 200, "name": 200, "locale": 35, "time_zone": 64}',
-    '{max_per_week,attributes,addresses}');
+    item, '{external_id,first_name,name,locale,time_zone}', '{255,200,200,35,64}', '{max_per_week,attributes,addresses}');
   addresses jsonb := nullif(item -> 'addresses', 'null');
-  given jsonb;
 begin
   if problem is not null then
     return problem;
@@ -100,8 +90,8 @@ begin
   elsif coalesce(item ->> 'external_id', '') = '' and coalesce(jsonb_array_length(addresses), 0) = 0 then
     return 'external_id: is missing; give it, or an address by which an unnamed guest is found again';
   end if;
-  for given in select value from jsonb_array_elements(coalesce(addresses, '[]')) loop
-    problem := duly.contact_address_problem(given);
+  for i in 0 .. coalesce(jsonb_array_length(addresses), 0) - 1 loop
+    problem := duly.contact_address_problem(addresses -> i);
     if problem is not null then return problem; end if;
   end loop;
   return null;
@@ -187,53 +177,74 @@ as $$
 #variable_conflict use_variable
 declare
   outside text := nullif(item ->> 'external_id', '');
-  guest boolean := false;
   present duly.contact;
   wanted duly.contact;
-  held record;
   said record;
-  touched bigint;
+  seen text[] := '{}';
+  named uuid[] := '{}';
+  guests uuid[] := '{}';
+  fresh duly.address[] := '{}';
+  other duly.address[] := '{}'; -- what is there and has changed
+  each duly.address;
+  written bigint;
 begin
   error := duly.contact_problem(item);
   if error is not null then return; end if;
 
-  select count(*) as given, count(distinct (g.channel, g.key)) as different, count(a.contact_id) as known,
-         array_agg(distinct c.id) filter (where c.external_id is not null) as named,
-         array_agg(distinct c.id) filter (where c.id is not null and c.external_id is null) as guests,
-         min(format('addresses.%s: %L is the address of contact %L; leave it out here, or take it from there first (duly.remove_address)',
-                    g.channel, left(g.address, 100), c.external_id)) filter (where c.external_id <> outside) as taken,
-         coalesce(bool_or(g.own and not coalesce(a.own, false)), false) as claimed
-  into held
-  from duly.addresses_of(item) g
-  left join lateral duly.held(workspace.id, g.channel, g.key) a on true
-  left join lateral (select c.* from duly.contact c where c.id = a.contact_id and c.workspace_id = workspace.id limit 1) c on true;
-
-  error := case
-    when held.taken is not null then held.taken
-    when outside is null and cardinality(held.named) > 1 then
-      'addresses: belong to several contacts; give external_id, and the addresses of that one only'
-    when held.different < held.given then 'addresses: one of them is there twice'
-    when held.claimed and not pg_has_role(duly.caller(), 'duly_daemon', 'usage') then
-      'addresses: which are the business''s own is for the operator to say; leave out own'
-  end;
-  if error is not null then return; end if;
+  for said in
+    select g.channel, g.address, g.key, g.verified, g.own, a.contact_id as holder, a.address as held_address,
+           coalesce(a.own, false) as held_own, a.verified_at, c.external_id as holder_name
+    from duly.addresses_of(item) g
+    left join lateral duly.held(workspace.id, g.channel, g.key) a on true
+    left join lateral (
+      select k.external_id from duly.contact k where k.id = a.contact_id and k.workspace_id = workspace.id limit 1) c on true
+  loop
+    error := case
+      when said.channel || said.key = any (seen) then
+        format('addresses.%s: %L is there twice', said.channel, left(said.address, 100))
+      when said.holder_name <> outside then
+        format('addresses.%s: %L is the address of contact %L; leave it out here, or take it from there first (duly.remove_address)',
+               said.channel, left(said.address, 100), said.holder_name)
+      when said.own and not said.held_own and not pg_has_role(duly.caller(), 'duly_daemon', 'usage') then
+        'addresses: which are the business''s own is for the operator to say; leave out own'
+    end;
+    if error is not null then return; end if;
+    seen := seen || (said.channel || said.key);
+    each := (workspace.id, said.key, said.channel, said.holder, said.address,
+             case when said.verified is null then said.verified_at when said.verified then coalesce(said.verified_at, now()) end,
+             coalesce(said.own, said.held_own), now());
+    if said.holder is null then
+      fresh := fresh || each;
+    else
+      if said.held_address <> each.address or said.held_own <> each.own or said.verified_at is distinct from each.verified_at then
+        other := other || each;
+      end if;
+      if said.holder_name is null then
+        guests := array_remove(guests, said.holder) || said.holder;
+      else
+        named := array_remove(named, said.holder) || said.holder;
+      end if;
+    end if;
+  end loop;
+  if cardinality(named) > 1 then
+    error := 'addresses: belong to several contacts; give external_id, and the addresses of that one only';
+    return;
+  end if;
 
   if outside is not null then
     select c.* into present from duly.contact c where c.workspace_id = workspace.id and c.external_id = outside;
   end if;
-  if present.id is null and coalesce(held.named, held.guests) is not null then
+  if present.id is null and named || guests <> '{}' then -- the oldest guest, where there are several
     select c.* into present from duly.contact c
-    where c.id = (coalesce(held.named, held.guests))[1] and c.workspace_id = workspace.id;
-    guest := present.external_id is null and outside is not null;
+    where c.id = coalesce(named[1], (select min(g::text)::uuid from unnest(guests) g)) and c.workspace_id = workspace.id;
   end if;
-  id := coalesce(present.id, duly.new_id());
   present.attributes := coalesce(present.attributes, '{}');
   wanted := duly.patched(present, item);
   if pg_column_size(wanted.attributes) > 16384 then
     error := 'attributes: are larger than 16 KiB';
-    id := null;
     return;
   end if;
+  id := coalesce(present.id, duly.new_id());
 
   if present.id is null then
     insert into duly.contact (id, workspace_id, external_id, first_name, name, locale, time_zone, max_per_week, attributes)
@@ -248,42 +259,32 @@ begin
       set (external_id, first_name, name, locale, time_zone, max_per_week, attributes, updated_at) = (
         select p.external_id, p.first_name, p.name, p.locale, p.time_zone, p.max_per_week, p.attributes, now()
         from duly.patched(c, item) p)
-      where c.id = present.id and c.workspace_id = workspace.id;
+      where c.id = id and c.workspace_id = workspace.id;
       if not found then perform duly.overtaken(); end if;
     exception when unique_violation then
       perform duly.overtaken();
     end;
     change := 'changed';
   end if;
-  if array_remove(held.guests, id) <> '{}' then
-    perform duly.merge_guests(workspace.id, array_remove(held.guests, id), id);
+  guests := array_remove(guests, id);
+  if guests <> '{}' then
+    perform duly.merge_guests(workspace.id, guests, id);
     change := coalesce(change, 'changed');
   end if;
 
-  if held.known < held.given then
+  if fresh <> '{}' then
     insert into duly.address (workspace_id, address_key, channel, contact_id, address, verified_at, own)
-    select workspace.id, g.key, g.channel, id, g.address, case when g.verified then now() end, coalesce(g.own, false)
-    from duly.addresses_of(item) g
-    left join lateral duly.held(workspace.id, g.channel, g.key) a on true
-    where a.contact_id is null
+    select f.workspace_id, f.address_key, f.channel, id, f.address, f.verified_at, f.own from unnest(fresh) f
     on conflict do nothing;
-    get diagnostics touched = row_count;
-    if touched < held.given - held.known then perform duly.overtaken(); end if;
+    get diagnostics written = row_count;
+    if written < cardinality(fresh) then perform duly.overtaken(); end if;
     change := coalesce(change, 'changed');
   end if;
-  if held.known > 0 then
-    for said in
-      select g.* from duly.addresses_of(item) g
-      cross join lateral duly.held(workspace.id, g.channel, g.key) a
-      where a.address <> g.address or a.own <> g.own or (a.verified_at is not null) <> g.verified
-    loop
-      update duly.address a
-      set address = said.address, own = coalesce(said.own, a.own), verified_at =
-            case when said.verified is null then a.verified_at when said.verified then coalesce(a.verified_at, now()) end
-      where a.address_key = said.key and a.workspace_id = workspace.id and a.channel = said.channel;
-      change := coalesce(change, 'changed');
-    end loop;
-  end if;
+  foreach each in array other loop
+    update duly.address a set address = each.address, verified_at = each.verified_at, own = each.own
+    where a.address_key = each.address_key and a.workspace_id = workspace.id and a.channel = each.channel;
+    change := coalesce(change, 'changed');
+  end loop;
 end $$;
 
 -- Puts many contacts in: a JSON array of objects with put_contact's parameter names. One row per item, by position
@@ -502,7 +503,7 @@ begin
   end if;
   for "position", item in select n, value from jsonb_array_elements(items) with ordinality i (value, n) loop
     error := duly.fields_problem(
-      item, '{"channel": 40, "to": 1000, "state": 40, "category": 40, "source": 40, "at": 64}', '{words,proof}');
+      item, '{channel,to,state,category,source,at}', '{40,1000,40,40,40,64}', '{words,proof}');
     if error is null and jsonb_typeof(item -> 'words') not in ('string', 'null') then
       error := 'words: must be a text';
     end if;
@@ -541,7 +542,7 @@ begin
   end if;
   for "position", item in select n, value from jsonb_array_elements(items) with ordinality i (value, n) loop
     error := duly.fields_problem(
-      item, '{"channel": 40, "to": 1000, "hash": 40, "category": 40, "source": 100}', '{}');
+      item, '{channel,to,hash,category,source}', '{40,1000,40,40,100}', '{}');
     category := coalesce(item ->> 'category', '');
     error := coalesce(error, case
       when item ->> 'hash' is null then duly.address_problem(item ->> 'channel', item ->> 'to')

@@ -11,7 +11,7 @@ select c.external_id, c.first_name, c.name, c.locale, c.time_zone, c.max_per_wee
 from duly.contact c
 left join (
   select h.contact_id, h.channel, h.address,
-         row_number() over (partition by h.contact_id, h.channel order by h.created_at, h.address_key) as n
+         row_number() over (partition by h.contact_id, h.channel order by h.created_at, h.address) as n
   from duly.address h where h.workspace_id = $1
 ) a on a.contact_id = c.id
 where c.workspace_id = $1
