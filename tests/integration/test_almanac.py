@@ -18,7 +18,7 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneNumberFormat, PhoneNu
 
 from daemon.queue.publisher import publish_almanac
 from daemon.rules import almanac, wall_clock
-from daemon.rules.caps import Cap, cap
+from daemon.rules.caps import Cap, cap, window_in_words
 from daemon.rules.judgement import as_json
 from daemon.rules.number_plans import number_areas
 from daemon.rules.quiet_hours import Assume, Fallbacks, QuietHours, quiet_hours
@@ -233,7 +233,7 @@ async def test_caps_are_the_same_in_sql(conn: Connection) -> None:
             "limit": each.limit,
             "seconds": window.total_seconds() if window else None,
             "calendar": calendar,
-            "per": calendar or str(window),
+            "per": window_in_words(each),
             "skips": each.skips,
         }
         given = {"cap": written, "used": marks, "at": at.replace(tzinfo=None).isoformat(), "zone": zone}
