@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from daemon.cli import bench, chaos, check, deadletters, deliveries, demo, migrate, run, status
+from daemon.cli import bench, chaos, check, deadletters, deliveries, demo, migrate, privacy, run, status
 
 app = typer.Typer(
     name="duly",
@@ -25,3 +25,4 @@ app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)
 app.command("chaos")(chaos.chaos)
 app.command("bench")(bench.bench)
+app.add_typer(privacy.app, name="privacy")

@@ -315,7 +315,7 @@ def _row(done: Done, now: float) -> tuple[object, ...]:
         then.retry_seconds,
         then.counts,
         delivery.attempt,
-        delivery.to,
+        delivery.address_key,
         kind,
         outcome.http_status,
         code,

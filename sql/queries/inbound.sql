@@ -5,15 +5,15 @@
 with owner as (
   select coalesce($10::int, (
     select a.workspace_id from duly.attempt a
-    join duly.delivery_row d on d.id = a.delivery_id and d.workspace_id = a.workspace_id
-    where a.address_hash = hashtextextended($4, 0) and a.account = $1 and d."to" = $4
+    where a.address_key = k.key and a.account = $1
     order by a.began_at desc limit 1
-  ), 0) as workspace_id
+  ), 0) as workspace_id, k.key
+  from (select duly.address_key($3::text, $4) as key) k
 ), conversation as (
-  insert into duly.conversation as k (id, workspace_id, channel, address)
-  select duly.new_id(), owner.workspace_id, $3::text::duly.channel, $4 from owner
+  insert into duly.conversation as k (id, workspace_id, channel, address, address_key)
+  select duly.new_id(), owner.workspace_id, $3::text::duly.channel, $4, owner.key from owner
   where not exists (select from duly.inbound i where i.account = $1 and i.provider_id = $2)
-  on conflict (workspace_id, channel, address) do update set last_inbound_at = now()
+  on conflict (workspace_id, channel, address_key) do update set last_inbound_at = now()
   returning k.id, k.workspace_id
 )
 insert into duly.inbound

@@ -37,6 +37,7 @@ WRITES = {
     "record_consent",
     "do_not_contact",
     "contact_again",
+    "erase",
 }
 MAY_CALL = {
     "duly_reader": READS,

@@ -80,8 +80,8 @@ class Scene:
     async def had_attempt(self, delivery: UUID, number: int, provider_id: str) -> None:
         """An earlier call of it, whose end is known."""
         await self.stage.conn.execute(
-            "insert into duly.attempt (delivery_id, lease_token, workspace_id, number, account, address_hash,"
-            " outcome, provider_id, began_at, took_ms) select id, 1000 + $2, workspace_id, $2, 'main', 0, 'accepted',"
+            "insert into duly.attempt (delivery_id, lease_token, workspace_id, number, account,"
+            " outcome, provider_id, began_at, took_ms) select id, 1000 + $2, workspace_id, $2, 'main', 'accepted',"
             " $3, now(), 5 from duly.delivery_row where id = $1",
             delivery,
             number,

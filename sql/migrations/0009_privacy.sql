@@ -1,0 +1,385 @@
+-- Privacy: what is known of a person can be found, held for a court, and erased.
+
+-- The address of an attempt and of a conversation under the keyed hash, which stays when the address itself goes.
+alter table duly.attempt add column address_key uuid;
+update duly.attempt a set address_key = d.address_key
+from duly.delivery_row d where d.id = a.delivery_id and d.workspace_id = a.workspace_id;
+alter table duly.attempt drop column address_hash; -- and with it the index
+create index attempt_address on duly.attempt (address_key, began_at);
+
+alter table duly.conversation add column address_key uuid;
+update duly.conversation k set address_key = duly.address_hash(h.inner_pad, h.outer_pad, k.channel::text, k.address)
+from duly.hash_key h;
+alter table duly.conversation
+  alter column address_key set not null,
+  drop constraint conversation_workspace_id_channel_address_key,
+  add constraint conversation_address unique (workspace_id, channel, address_key);
+create index conversation_address_key on duly.conversation (address_key);
+
+-- Under which keys an address may be known, whatever its channel.
+create function duly.address_keys(address text) returns uuid[]
+language sql stable security definer set search_path = duly, pg_temp
+as $$
+  select array_agg(duly.address_hash(k.inner_pad, k.outer_pad, kind.channel, address))
+  from duly.hash_key k, unnest(array['sms', 'email', 'telegram', 'push', 'in_app']) kind (channel)
+$$;
+
+-- What must not be removed, because a court or an authority may ask for it: an address, or a whole workspace (then
+-- the key is all zeros). It holds until it is released; the row stays.
+create table duly.legal_hold (
+  id uuid primary key,
+  workspace_id integer not null,
+  address_key uuid not null,
+  who text not null,
+  why text not null,
+  at timestamptz not null default now(),
+  released_at timestamptz,
+  released_by text,
+  released_why text
+);
+create unique index legal_hold_address on duly.legal_hold (address_key, workspace_id) where released_at is null;
+
+-- Each erasure: by whom, why, what of, and how many rows. The keys are all that still tells whose.
+create table duly.erasure (
+  id uuid primary key,
+  workspace_id integer not null,
+  address_keys uuid[] not null,
+  who text not null,
+  why text not null,
+  counts jsonb not null,
+  at timestamptz not null default now()
+);
+create index erasure_at on duly.erasure (at);
+
+-- Since when and why an address is under a legal hold; null: it is not.
+create function duly.held_for(workspace integer, keys uuid[]) returns text
+language sql stable
+as $$
+  select format('since %s: %s', to_char(h.at at time zone 'UTC', 'YYYY-MM-DD'), h.why) from duly.legal_hold h
+  where h.address_key = any (keys || '00000000-0000-0000-0000-000000000000'::uuid) and h.workspace_id = workspace
+    and h.released_at is null
+  limit 1
+$$;
+
+-- Raises 22023 where nobody says who decides, or why.
+create function duly.check_who_and_why(who text, why text) returns void
+language plpgsql immutable
+as $$
+begin
+  if coalesce(btrim(who), '') = '' or char_length(who) > 200 then
+    raise exception 'who: say who decides, in at most 200 characters' using errcode = '22023';
+  elsif coalesce(btrim(why), '') = '' or char_length(why) > 1000 then
+    raise exception 'why: give the reason, in at most 1000 characters' using errcode = '22023';
+  end if;
+end $$;
+
+-- The workspace and the key that a legal hold is about. Raises 22023, and 42501 for all but the operator.
+create function duly.legal_hold_subject(
+  workspace text, channel text, "to" text, out workspace_id integer, out address_key uuid
+)
+language plpgsql stable
+as $$
+declare
+  problem text := case when "to" is not null then duly.address_problem(channel, "to") end;
+begin
+  if not pg_has_role(duly.caller(), 'duly_daemon', 'usage') then
+    raise exception 'a legal hold is the operator''s' using errcode = '42501';
+  elsif problem is not null then
+    raise exception '%', problem using errcode = '22023';
+  end if;
+  workspace_id := (duly.writable_workspace(workspace)).id;
+  address_key := case when "to" is null then '00000000-0000-0000-0000-000000000000'
+                      else duly.address_key(channel, "to") end;
+end $$;
+
+-- Puts an address, or without one the workspace, under a legal hold. False: it was already.
+create function duly.legal_hold_begin(
+  workspace text, who text, why text, channel text default null, "to" text default null
+) returns boolean
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  subject record;
+begin
+  perform duly.check_who_and_why(who, why);
+  select * into subject from duly.legal_hold_subject(workspace, channel, "to");
+  perform from duly.workspace w where w.id = subject.workspace_id for update; -- after the erasures under way
+  insert into duly.legal_hold (id, workspace_id, address_key, who, why)
+  values (duly.new_id(), subject.workspace_id, subject.address_key, who, why)
+  on conflict do nothing;
+  return found;
+end $$;
+
+-- Releases a legal hold. False: there was none.
+create function duly.legal_hold_end(
+  workspace text, who text, why text, channel text default null, "to" text default null
+) returns boolean
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  subject record;
+begin
+  perform duly.check_who_and_why(who, why);
+  select * into subject from duly.legal_hold_subject(workspace, channel, "to");
+  update duly.legal_hold h
+  set released_at = now(), released_by = legal_hold_end.who, released_why = legal_hold_end.why
+  where h.workspace_id = subject.workspace_id and h.address_key = subject.address_key and h.released_at is null;
+  return found;
+end $$;
+
+-- Every delivery to these addresses, in whatever state: by index, whatever else there is.
+create function duly.deliveries_to(workspace integer, keys uuid[]) returns setof uuid
+language sql stable
+as $$
+  select d.id from duly.delivery_row d
+  where d.address_key = any (keys) and d.state in ('queued', 'failed', 'expired', 'skipped', 'canceled')
+    and d.workspace_id = workspace
+  union
+  select a.delivery_id from duly.attempt a where a.address_key = any (keys) and a.workspace_id = workspace
+  union
+  select d.id from duly.delivery_row d
+  where d.node_id is not null and d.state in ('leased', 'sending') and d.address_key = any (keys) and d.workspace_id = workspace
+  union
+  select d.id from duly.delivery_row d
+  where d.state = 'uncertain' and d.address_key = any (keys) and d.workspace_id = workspace
+$$;
+
+-- The contacts that have one of these addresses.
+create function duly.contacts_at(workspace integer, keys uuid[]) returns setof uuid
+language sql stable
+as $$
+  select distinct a.contact_id from duly.address a where a.address_key = any (keys) and a.workspace_id = workspace
+$$;
+
+-- Under which keys a person is known: the address given, and all others of the contacts that have it.
+create function duly.person(
+  workspace integer, channel text, "to" text, contact uuid, out contacts uuid[], out keys uuid[]
+)
+language plpgsql stable
+as $$
+declare
+  given uuid[] := case when "to" is null then '{}' else array[duly.address_key(channel, "to")] end;
+begin
+  contacts := array(
+    select duly.contacts_at(workspace, given)
+    union
+    select c.id from duly.contact c where c.id = contact and c.workspace_id = workspace);
+  keys := array(
+    select unnest(given)
+    union
+    select a.address_key from duly.address a where a.contact_id = any (contacts) and a.workspace_id = workspace);
+end $$;
+
+-- Removes what was said in deliveries and to whom. Their states, times and counts stay. A message that has the id of
+-- its delivery is that delivery's own; one of many recipients stays.
+create function duly.blank(
+  workspace integer, ids uuid[], out deliveries bigint, out messages bigint, out attempts bigint, out rulings bigint,
+  out resolutions bigint
+)
+language plpgsql
+as $$
+begin
+  update duly.delivery_row d
+  set "to" = '', detail = null, dismissed_at = case when d.state = 'failed' then coalesce(d.dismissed_at, now()) end
+  where d.id = any (ids) and d.workspace_id = workspace;
+  get diagnostics deliveries = row_count;
+  update duly.message m
+  set body = '', variables = '{}', metadata = '{}', idempotency_key = null, content_hash = null
+  where m.id = any (ids) and m.workspace_id = workspace;
+  get diagnostics messages = row_count;
+  update duly.attempt a set detail = null, rulings = null
+  where a.delivery_id = any (ids) and a.workspace_id = workspace and (a.detail is not null or a.rulings is not null);
+  get diagnostics attempts = row_count;
+  update duly.ruling r set rulings = '[]' where r.delivery_id = any (ids) and r.workspace_id = workspace;
+  get diagnostics rulings = row_count;
+  update duly.resolution r set detail = null
+  where r.delivery_id = any (ids) and r.workspace_id = workspace and r.detail is not null;
+  get diagnostics resolutions = row_count;
+  delete from duly.recent_content c where c.workspace_id = workspace and c.delivery_id = any (ids);
+end $$;
+
+-- Whether a text names one of these addresses. Numbers are compared by their last nine digits, as people write them
+-- in many ways; a short id could be any word.
+create function duly.names(text text, addresses text[]) returns boolean
+language sql immutable
+as $$
+  select exists (
+    select from unnest(addresses) a (address)
+    where case when a.address ~ '^\+[0-9]{7,}$'
+               then position(right(a.address, 9) in regexp_replace(text, '[^0-9]', '', 'g')) > 0
+               else char_length(a.address) > 4 and position(lower(a.address) in lower(text)) > 0 end)
+$$;
+
+-- Removes the words that people typed about a person: why they decided on a delivery, and lines of uploads that were
+-- refused. Returns how many of the latter.
+create function duly.blank_words(workspace integer, ids uuid[], addresses text[]) returns bigint
+language plpgsql
+as $$
+declare
+  refusals bigint;
+begin
+  update duly.decision d set why = '(erased)'
+  where d.delivery_id = any (ids) and d.workspace_id = workspace and duly.names(d.why, addresses);
+  update duly.upload_refusal r set error = split_part(r.error, ':', 1) || ': (erased)'
+  from duly.upload u
+  where u.workspace_id = workspace and r.upload_id = u.id and r.workspace_id = workspace and duly.names(r.error, addresses);
+  get diagnostics refusals = row_count;
+  return refusals;
+end $$;
+
+-- Removes what a person wrote to us. The conversation stays under its key.
+create function duly.blank_inbound(
+  workspace integer, keys uuid[], out inbound bigint, out conversations bigint
+)
+language plpgsql
+as $$
+begin
+  update duly.inbound i set body = '', from_address = '', media_urls = '{}'
+  from duly.conversation k
+  where k.address_key = any (keys) and k.workspace_id = workspace
+    and i.conversation_id = k.id and i.workspace_id = workspace;
+  get diagnostics inbound = row_count;
+  update duly.conversation k set address = '' where k.address_key = any (keys) and k.workspace_id = workspace;
+  get diagnostics conversations = row_count;
+end $$;
+
+-- Locks the deliveries to an address and raises 55006 while one of them is open: its text is on its way, and what
+-- becomes of it must still be known.
+create function duly.check_none_open(workspace integer, ids uuid[]) returns void
+language plpgsql
+as $$
+declare
+  open record;
+begin
+  perform from duly.delivery_row d where d.id = any (ids) and d.workspace_id = workspace order by d.id for update;
+  select d.id, d.state, d.state = 'uncertain' and d.ask_at is null as undecided, count(*) over () as total into open
+  from duly.delivery_row d
+  where d.id = any (ids) and d.workspace_id = workspace and d.state in ('leased', 'sending', 'uncertain')
+  order by d.id limit 1;
+  if found then
+    raise exception 'delivery % is %, and % in all are open: %', open.id, open.state, open.total,
+      case when open.undecided then 'decide on it with `duly replay`, then erase again'
+           else 'wait until its call has ended, then erase again' end
+      using errcode = '55006';
+  end if;
+end $$;
+
+-- Erases a person from a workspace: whoever has this address, with the contact's other addresses, or this contact.
+-- What is queued is skipped; texts, addresses and names go; states, times and counts stay under the keyed hash, as do
+-- the consent log and a suppression, so that the person is not written to again. The operator also erases what
+-- came from them and is nobody's. Returns how many rows of each kind. Raises 22023; 55006 while a delivery is open;
+-- 55000 for a legal hold; P0002 for a contact that is not there.
+create function duly.erase(
+  workspace text, who text, why text, channel text default null, "to" text default null, contact uuid default null
+) returns jsonb
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  workspace_id integer := (duly.writable_workspace(workspace)).id;
+  problem text := case when "to" is not null then duly.address_problem(channel, "to") end;
+  person record;
+  addresses text[];
+  ids uuid[];
+  hold text;
+  skipped bigint;
+  blanked record;
+  heard record;
+  strangers record;
+  counts jsonb;
+begin
+  perform duly.check_who_and_why(who, why);
+  if problem is not null then
+    raise exception '%', problem using errcode = '22023';
+  elsif "to" is null and contact is null then
+    raise exception 'to: give an address or a contact' using errcode = '22023';
+  end if;
+  perform from duly.workspace w where w.id = workspace_id for share; -- no legal hold begins meanwhile
+  select * into person from duly.person(workspace_id, channel, "to", contact);
+  if contact is not null and not contact = any (person.contacts) then
+    raise exception 'contact: there is no contact % in %', contact, workspace using errcode = 'P0002';
+  end if;
+  addresses := array(
+    select "to" where "to" is not null
+    union
+    select a.address from duly.address a
+    where a.contact_id = any (person.contacts) and a.workspace_id = workspace_id and a.address <> '');
+  if duly.names(why, addresses) then
+    raise exception 'why: names the address, and is kept' using errcode = '22023';
+  end if;
+  hold := duly.held_for(workspace_id, person.keys);
+  if hold is not null then
+    raise exception 'under a legal hold %', hold using errcode = '55000';
+  end if;
+  ids := array(select duly.deliveries_to(workspace_id, person.keys));
+  perform duly.check_none_open(workspace_id, ids);
+
+  update duly.delivery_row d set state = 'skipped', reason = 'erased', state_at = now()
+  where d.id = any (ids) and d.workspace_id = workspace_id and d.state = 'queued';
+  get diagnostics skipped = row_count;
+  select * into blanked from duly.blank(workspace_id, ids);
+  select * into heard from duly.blank_inbound(workspace_id, person.keys);
+  if pg_has_role(duly.caller(), 'duly_daemon', 'usage') then
+    select * into strangers from duly.blank_inbound(0, person.keys);
+  else
+    select 0::bigint as inbound, 0::bigint as conversations into strangers;
+  end if;
+  counts := to_jsonb(blanked) || jsonb_build_object(
+    'skipped', skipped, 'inbound', heard.inbound + strangers.inbound,
+    'conversations', heard.conversations + strangers.conversations,
+    'refusals', duly.blank_words(workspace_id, ids, addresses),
+    'addresses', cardinality(person.keys), 'contacts', cardinality(person.contacts));
+  delete from duly.cap_use u where u.address_key = any (person.keys) and u.workspace_id = workspace_id;
+  delete from duly.address a where a.contact_id = any (person.contacts) and a.workspace_id = workspace_id;
+  delete from duly.contact c where c.id = any (person.contacts) and c.workspace_id = workspace_id;
+  insert into duly.suppression (address_key, workspace_id, reason, source)
+  select unnest(person.keys), workspace_id, 'erased', left(who, 100)
+  on conflict do nothing;
+  insert into duly.erasure (id, workspace_id, address_keys, who, why, counts)
+  values (duly.new_id(), workspace_id, person.keys, who, why, counts);
+  return counts;
+end $$;
+
+-- Erases what was queued for a person just while they were erased, in a transaction that could not know of it: the
+-- mark has kept it from being sent. Looks at the erasures of the last two days. Returns how many deliveries.
+create function duly.erase_again() returns bigint
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  erasure duly.erasure;
+  ids uuid[];
+  erased bigint := 0;
+begin
+  for erasure in select * from duly.erasure e where e.at > now() - interval '2 days' loop
+    continue when duly.held_for(erasure.workspace_id, erasure.address_keys) is not null;
+    ids := array(
+      select d.id from duly.delivery_row d
+      where d.address_key = any (erasure.address_keys) and d.workspace_id = erasure.workspace_id and d."to" <> ''
+        and d.state in ('queued', 'failed', 'expired', 'skipped', 'canceled')
+      order by d.id for update skip locked);
+    continue when ids = '{}';
+    update duly.delivery_row d set state = 'skipped', reason = 'erased', state_at = now()
+    where d.id = any (ids) and d.workspace_id = erasure.workspace_id and d.state = 'queued';
+    erased := erased + (duly.blank(erasure.workspace_id, ids)).deliveries;
+  end loop;
+  return erased;
+end $$;
+
+-- As before; the address of who was erased is null.
+create or replace view duly.delivery with (security_barrier) as
+select d.id, w.name as workspace, d.channel::text as channel, nullif(d."to", '') as "to", d.state::text as state, d.reason,
+       d.due_at, d.priority, d.attempts, a.platform, d.provider_id, d.created_at, d.sent_at, d.delivered_at,
+       d.expires_at, d.account, d.segments, d.message_id, d.state_at
+from duly.delivery_row d
+join duly.workspace w on w.id = d.workspace_id
+left join duly.account a on a.name = d.account
+where d.workspace_id = any (array(select duly.visible_workspaces()));
+
+revoke all on all functions in schema duly from public;
+grant execute on function duly.erase(text, text, text, text, text, uuid) to duly_producer, duly_daemon;
+grant execute on function
+  duly.legal_hold_begin(text, text, text, text, text), duly.legal_hold_end(text, text, text, text, text),
+  duly.erase_again(), duly.address_keys(text), duly.held_for(integer, uuid[]), duly.deliveries_to(integer, uuid[]),
+  duly.contacts_at(integer, uuid[]), duly.person(integer, text, text, uuid)
+  to duly_daemon;
+grant select on duly.legal_hold, duly.erasure to duly_daemon;
