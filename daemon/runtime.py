@@ -30,6 +30,7 @@ from daemon.queue.rates import account_rate, sender_rate, workspace_rate
 from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
+from daemon.queue.retention import Retention
 from daemon.queue.rulebook import Rulebook
 from daemon.queue.worker import Worker
 from daemon.store.database import Database, DatabaseDown
@@ -98,6 +99,7 @@ class Runtime:
         )
         self.reconciler = Reconciler(database, self.membership, self._askings)
         self.notifier = Notifier(database, self.schema.fits)
+        self.retention = Retention(database, lambda: self.config, self.schema.fits)
         self.web = Web(lambda: self.config, database, self, self.parts, self.dispatcher)
         self.supervisor = Supervisor(
             [
@@ -111,6 +113,7 @@ class Runtime:
                 self.rescuer,
                 self.reconciler,
                 self.notifier,
+                self.retention,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,
@@ -145,6 +148,7 @@ class Runtime:
         for book in (self._account_limits, self._sender_limits, self._workspace_limits):
             book.revise()
         self.directory.reload()
+        self.retention.reload()
         self.fetcher.look_soon()
 
     def parts(self) -> Mapping[str, str | None]:

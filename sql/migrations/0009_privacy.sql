@@ -1,4 +1,4 @@
--- Privacy: what is known of a person can be found, held for a court, and erased.
+-- Privacy: what is known of a person can be found, held for a court, and erased; what is old goes by itself.
 
 -- The address of an attempt and of a conversation under the keyed hash, which stays when the address itself goes.
 alter table duly.attempt add column address_key uuid;
@@ -365,6 +365,179 @@ begin
   return erased;
 end $$;
 
+-- When somebody last removed what is old: daemons take turns.
+create table duly.retention (
+  one boolean primary key default true check (one),
+  pass_at timestamptz not null default '-infinity'
+);
+insert into duly.retention default values;
+
+create index inbound_received on duly.inbound (received_at);
+
+-- Whether a delivery has ended. A platform's last word comes within days: what is `sent` for a week stays so.
+create function duly.ended(state duly.state, state_at timestamptz) returns boolean
+language sql stable parallel safe
+as $$
+  select state in ('delivered', 'read', 'failed', 'expired', 'skipped', 'canceled')
+         or state = 'sent' and state_at < now() - interval '7 days'
+$$;
+
+-- Raises 22023 for a time that is so short that nobody can mean it.
+create function duly.check_keep(keep interval) returns void
+language plpgsql immutable
+as $$
+begin
+  if keep is null or keep < interval '1 day' then
+    raise exception 'keep: must be a day or more' using errcode = '22023';
+  end if;
+end $$;
+
+-- The next deliveries by id, from `after` on, of those old enough to have ended `keep` ago: `reached` is the last one
+-- looked at, null where there is none; `old` those of these workspaces that ended so long ago and that no legal hold
+-- covers, locked. What others have locked is left for another time.
+create function duly.take_old(
+  workspaces integer[], keep interval, after uuid, how_many integer, out reached uuid, out old uuid[]
+)
+language plpgsql
+as $$
+declare
+  portion uuid[] := array(
+    select d.id from duly.delivery_row d
+    where d.id > after and d.id < duly.first_id_at(now() - keep)
+    order by d.id limit how_many);
+begin
+  perform duly.check_keep(keep);
+  reached := portion[cardinality(portion)];
+  old := array(
+    select d.id from duly.delivery_row d
+    where d.id = any (portion) and d.workspace_id = any (workspaces)
+      and duly.ended(d.state, d.state_at) and d.state_at < now() - keep
+      and duly.held_for(d.workspace_id, array[d.address_key]) is null
+    order by d.id
+    for update skip locked);
+end $$;
+
+-- Empties the messages of old deliveries, a portion at a time: see duly.take_old. A failed one cannot be sent again
+-- without its text, so it is no dead letter any more.
+create function duly.empty_old(
+  workspaces integer[], keep interval, after uuid, how_many integer, out reached uuid, out emptied bigint
+)
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  taken record;
+begin
+  select * into taken from duly.take_old(workspaces, keep, after, how_many);
+  update duly.message m set body = '', variables = '{}', metadata = '{}', content_hash = null
+  where m.id = any (taken.old) and m.workspace_id = any (workspaces)
+    and (m.body <> '' or m.variables <> '{}' or m.metadata <> '{}' or m.content_hash is not null);
+  get diagnostics emptied = row_count;
+  update duly.delivery_row d set dismissed_at = now()
+  where d.id = any (taken.old) and d.workspace_id = any (workspaces) and d.message_id = d.id
+    and d.state = 'failed' and d.dismissed_at is null;
+  reached := taken.reached;
+end $$;
+
+-- Removes old deliveries with everything that is known of them, a portion at a time: see duly.take_old.
+create function duly.remove_old(
+  workspaces integer[], keep interval, after uuid, how_many integer, out reached uuid, out removed bigint
+)
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  taken record;
+begin
+  select * into taken from duly.take_old(workspaces, keep, after, how_many);
+  delete from duly.attempt a where a.delivery_id = any (taken.old) and a.workspace_id = any (workspaces);
+  delete from duly.callback c where c.delivery_id = any (taken.old) and c.workspace_id = any (workspaces);
+  delete from duly.ruling r where r.delivery_id = any (taken.old) and r.workspace_id = any (workspaces);
+  delete from duly.resolution r where r.delivery_id = any (taken.old) and r.workspace_id = any (workspaces);
+  delete from duly.decision p where p.delivery_id = any (taken.old) and p.workspace_id = any (workspaces);
+  delete from duly.message m where m.id = any (taken.old) and m.workspace_id = any (workspaces);
+  delete from duly.delivery_row d where d.id = any (taken.old) and d.workspace_id = any (workspaces);
+  get diagnostics removed = row_count;
+  reached := taken.reached;
+end $$;
+
+-- Empties the one message of a campaign's many deliveries when all of them are old, and removes its refused lines;
+-- with `remove`, removes the message when no delivery has it any more. The upload itself stays: the same file is not
+-- sent twice. A campaign's deliveries have ids of the time in which it was uploaded. Returns how many messages.
+create function duly.empty_campaigns(workspaces integer[], keep interval, remove boolean) returns bigint
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  upload duly.upload;
+  first uuid;
+  last uuid;
+  done bigint := 0;
+begin
+  perform duly.check_keep(keep);
+  for upload in
+    select u.* from duly.upload u
+    left join duly.message m on m.id = u.message_id and m.workspace_id = u.workspace_id
+    where u.workspace_id = any (workspaces) and u.moved_at < now() - keep
+      and (m.body <> '' or m.metadata <> '{}' or remove and m.id is not null
+           or exists (select from duly.upload_refusal r where r.upload_id = u.id and r.workspace_id = u.workspace_id))
+    order by u.id limit 100
+    for update of u skip locked
+  loop
+    first := duly.first_id_at(upload.began_at - interval '1 minute');
+    last := duly.first_id_at(upload.moved_at + interval '1 minute');
+    continue when duly.held_for(upload.workspace_id, '{}') is not null or exists (
+      select from duly.delivery_row d
+      where d.id between first and last and d.workspace_id = upload.workspace_id and d.message_id = upload.message_id
+        and (remove or not duly.ended(d.state, d.state_at) or d.state_at >= now() - keep
+             or duly.held_for(d.workspace_id, array[d.address_key]) is not null));
+    delete from duly.upload_refusal r where r.upload_id = upload.id and r.workspace_id = upload.workspace_id;
+    if remove then
+      delete from duly.message m where m.id = upload.message_id and m.workspace_id = upload.workspace_id;
+    else
+      update duly.message m set body = '', metadata = '{}'
+      where m.id = upload.message_id and m.workspace_id = upload.workspace_id;
+      update duly.delivery_row d set dismissed_at = now()
+      where d.id between first and last and d.workspace_id = upload.workspace_id and d.message_id = upload.message_id
+        and d.state = 'failed' and d.dismissed_at is null;
+    end if;
+    done := done + 1;
+  end loop;
+  return done;
+end $$;
+
+-- Empties what people wrote `keep` ago and, where `since` is given, not much before that; at most so many. With
+-- `remove`, removes it, and conversations that have ended. Returns how many messages.
+create function duly.empty_inbound(
+  workspaces integer[], keep interval, since timestamptz, how_many integer, remove boolean
+) returns bigint
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  old uuid[];
+begin
+  perform duly.check_keep(keep);
+  old := array(
+    select i.id from duly.inbound i join duly.conversation k on k.id = i.conversation_id and k.workspace_id = i.workspace_id
+    where i.received_at < now() - keep and i.received_at >= coalesce(since - keep, '-infinity')
+      and i.workspace_id = any (workspaces) and (remove or i.body <> '' or i.media_urls <> '{}')
+      and duly.held_for(k.workspace_id, array[k.address_key]) is null
+    order by i.received_at limit how_many
+    for update of i skip locked);
+  if remove then
+    delete from duly.inbound i where i.id = any (old) and i.workspace_id = any (workspaces);
+    delete from duly.conversation k
+    where (k.id, k.workspace_id) in (
+      select c.id, c.workspace_id from duly.conversation c
+      where c.workspace_id = any (workspaces) and c.last_inbound_at < now() - keep
+        and not exists (select from duly.inbound i where i.conversation_id = c.id)
+        and duly.held_for(c.workspace_id, array[c.address_key]) is null
+      limit how_many for update skip locked);
+  else
+    update duly.inbound i set body = '', media_urls = '{}' where i.id = any (old) and i.workspace_id = any (workspaces);
+  end if;
+  return cardinality(old);
+end $$;
+
 -- As before; the address of who was erased is null.
 create or replace view duly.delivery with (security_barrier) as
 select d.id, w.name as workspace, d.channel::text as channel, nullif(d."to", '') as "to", d.state::text as state, d.reason,
@@ -379,7 +552,10 @@ revoke all on all functions in schema duly from public;
 grant execute on function duly.erase(text, text, text, text, text, uuid) to duly_producer, duly_daemon;
 grant execute on function
   duly.legal_hold_begin(text, text, text, text, text), duly.legal_hold_end(text, text, text, text, text),
-  duly.erase_again(), duly.address_keys(text), duly.held_for(integer, uuid[]), duly.deliveries_to(integer, uuid[]),
+  duly.erase_again(), duly.empty_old(integer[], interval, uuid, integer),
+  duly.remove_old(integer[], interval, uuid, integer), duly.empty_campaigns(integer[], interval, boolean),
+  duly.empty_inbound(integer[], interval, timestamptz, integer, boolean), duly.address_keys(text), duly.held_for(integer, uuid[]), duly.deliveries_to(integer, uuid[]),
   duly.contacts_at(integer, uuid[]), duly.person(integer, text, text, uuid)
   to duly_daemon;
-grant select on duly.legal_hold, duly.erasure to duly_daemon;
+grant select on duly.legal_hold, duly.erasure, duly.retention to duly_daemon;
+grant update on duly.retention to duly_daemon;
