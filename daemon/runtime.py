@@ -32,7 +32,10 @@ from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
 from daemon.queue.retention import Retention
 from daemon.queue.rulebook import Rulebook
+from daemon.queue.sealer import Sealer
+from daemon.queue.unsealing import Unsealer
 from daemon.queue.worker import Worker
+from daemon.sealing.keys import DataKeys, ring_of
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.schema import Schema
 from daemon.supervisor import Supervisor
@@ -54,6 +57,8 @@ class Runtime:
         self.database = database
         self._make = make
         self.rulebook = Rulebook(config)
+        self._ring = ring_of(config.privacy)
+        self.keys = DataKeys(database, lambda: self._ring)
         self.schema = Schema(database, may_migrate=config.database.migrate)
         self.membership = Membership(
             database, config.daemon.node, config.daemon.lease_seconds, after=self.schema.fits
@@ -72,7 +77,13 @@ class Runtime:
             lambda workspace: f"workspace {workspace}",
             lambda workspace: workspace_rate(self.config, workspace),
         )
-        self.recorder = Recorder(database, lambda account: self._policies(account, self.config))
+        self.unsealer = Unsealer(database, self.keys)
+        self.sealer = Sealer(database, self.keys, self._seals, self.schema.fits)
+        self.recorder = Recorder(
+            database,
+            lambda account: self._policies(account, self.config),
+            lambda: self.keys if self.sealer.active else None,
+        )
         self.directory = Directory(
             database, self._windows, self._kinds, lambda: self.fetcher.look_soon(), after=self.schema.fits
         )
@@ -81,6 +92,7 @@ class Runtime:
             database,
             self.membership,
             self.dispatcher,
+            self.unsealer,
             Judge(database, lambda: self.rulebook, self._is_stand_in),
             self.directory.name_of,
             lambda workspace, channel: self.config.account_for(workspace, channel),
@@ -97,10 +109,12 @@ class Runtime:
                 (p.timeout_seconds for p in self.config.platforms.values()), default=0.0
             ),
         )
-        self.reconciler = Reconciler(database, self.membership, self._askings)
+        self.reconciler = Reconciler(database, self.membership, self.unsealer, self._askings)
         self.notifier = Notifier(database, self.schema.fits)
         self.retention = Retention(database, lambda: self.config, self.schema.fits)
-        self.web = Web(lambda: self.config, database, self, self.parts, self.dispatcher)
+        self.web = Web(
+            lambda: self.config, database, self, self.parts, self.dispatcher, self.keys, self._unsealed
+        )
         self.supervisor = Supervisor(
             [
                 self.web,
@@ -114,6 +128,7 @@ class Runtime:
                 self.reconciler,
                 self.notifier,
                 self.retention,
+                self.sealer,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,
@@ -149,6 +164,7 @@ class Runtime:
             book.revise()
         self.directory.reload()
         self.retention.reload()
+        self.sealer.reload()
         self.fetcher.look_soon()
 
     def parts(self) -> Mapping[str, str | None]:
@@ -215,6 +231,14 @@ class Runtime:
     def _windows(self) -> Mapping[str, float]:
         return {name: w.duplicate_window_seconds for name, w in self.config.workspaces.items()}
 
+    def _seals(self) -> Mapping[str, bool]:
+        return {name: w.seal for name, w in self.config.workspaces.items()}
+
+    def _unsealed(self) -> Mapping[str, str]:
+        """What cannot be sealed or opened, and why, for /readyz."""
+        found = {f"deliveries of {name}": why for name, why in self.unsealer.troubles.items()}
+        return found if self.sealer.trouble is None else {"sealer": self.sealer.trouble, **found}
+
     def _kinds(self) -> Mapping[str, str]:
         return {name: p.kind for name, p in self.config.platforms.items()}
 
@@ -244,6 +268,7 @@ class Runtime:
             raise
         self.config = config
         self.rulebook = Rulebook(config)
+        self._ring = ring_of(config.privacy)
         self.dispatcher.set_lines(lines)
         self.web.hooks.public_url = config.web.public_url
         self.web.hooks.accounts = {

@@ -19,9 +19,11 @@ from daemon.config import Config, ConfigError, PlatformConfig, load_config
 from daemon.config.values import is_loopback
 from daemon.model import Channel
 from daemon.platforms.registry import make_platform
+from daemon.sealing.keys import ring_of
 from daemon.store.database import DatabaseDown, describe
-from daemon.store.doctor import Expectations, Finding, Level, examine
+from daemon.store.doctor import Expectations, examine
 from daemon.store.embedded import EmbeddedError
+from daemon.store.findings import Finding, Level
 
 _CALLBACK_SECONDS = 3.0
 
@@ -155,6 +157,7 @@ async def _database(config: Config) -> list[Finding]:
         patience_seconds=max((a.patience_seconds for a in config.platforms.values()), default=60.0),
         migrates=settings.migrate,
         route_problem=lambda workspace, channel: route_problem(config, workspace, channel),
+        ring=ring_of(config.privacy),
     )
     try:
         async with connected(config) as conn:

@@ -1,4 +1,4 @@
-"""`duly privacy`: what is known of a person, exported and erased; legal holds."""
+"""`duly privacy`: what is known of a person, exported and erased; legal holds; keys in their turn."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ from daemon.cli.common import (
     configuration,
     connected,
     fail,
+    opened,
     print_json,
     run_async,
     table,
 )
 from daemon.config import Config
 from daemon.model import Channel
+from daemon.sealing.envelope import CannotOpen
+from daemon.sealing.keys import DataKeys, ring_of
+from daemon.sealing.pending import Pending
+from daemon.store.database import Database
 from daemon.store.export import document, find
 from daemon.store.sql import query
 
-app = typer.Typer(help="Export, erase or hold what is known of a person.", no_args_is_help=True)
+app = typer.Typer(help="Export, erase or hold what is known of a person; rotate keys.", no_args_is_help=True)
 hold = typer.Typer(help="Legal holds: what they cover is neither erased nor removed.", no_args_is_help=True)
 app.add_typer(hold, name="hold")
 
@@ -55,11 +60,12 @@ def export(
 
     async def work() -> Counter[str]:
         counts: Counter[str] = Counter()
+        ring = ring_of(settings.privacy)
         async with connected(settings) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
             person = await find(conn, workspace, channel.value, to, contact)
             if person is None:
                 fail(f"there is no workspace {workspace}")
-            async for piece in document(conn, person, counts):
+            async for piece in document(conn, person, counts, DataKeys(conn, lambda: ring)):
                 if json:
                     sys.stdout.buffer.write(piece)
         return counts
@@ -95,6 +101,50 @@ def erase(
         print_json(counts)
     else:
         print(f"Erased: {_listed(counts)}")
+
+
+@app.command("rotate")
+def rotate(
+    data: Annotated[
+        bool, typer.Option("--data", help="Also make new data keys, and seal everything anew with them.")
+    ] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Wrap the data keys with the current key, so that older ones are no longer needed. Daemons may go on.
+
+    Before: add the new key to [privacy] keys, set current, and reload every daemon.
+    """
+    settings = configuration(config)
+    ring = ring_of(settings.privacy)
+
+    async def work() -> dict[str, int]:
+        async with opened(settings) as database:
+            keys = DataKeys(database, lambda: ring)
+            try:
+                done = {"wrapped": await keys.rewrap()}
+                if data:
+                    workspaces = await keys.workspaces()
+                    for workspace_id in workspaces:
+                        await keys.renew(workspace_id)
+                    done |= {
+                        "renewed": len(workspaces),
+                        "sealed": await _seal_all(database, keys, workspaces),
+                    }
+            except CannotOpen as error:
+                fail(str(error))
+            return done
+
+    done = run_async(work)
+    print_json(done) if json else print(", ".join(f"{name}: {count}" for name, count in done.items()))
+
+
+async def _seal_all(database: Database, keys: DataKeys, workspaces: list[int]) -> int:
+    """Seals until nothing is left but what is broken; returns how many rows."""
+    pending, sealed = Pending(database, keys), 0
+    while some := await pending.seal(workspaces):
+        sealed += some
+    return sealed
 
 
 @hold.command("add", epilog=_EVERYONE)

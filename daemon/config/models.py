@@ -283,6 +283,9 @@ class WorkspaceConfig(Section):
     rules: RulesConfig = RulesConfig()
     """As `[rules]`, for this workspace; what it names goes before that."""
 
+    seal: bool = False
+    """Encrypt texts and addresses in the database; needs `privacy.current`."""
+
     keep_bodies_days: Days | None = Field(default=None, examples=[30])
     """Instead of `privacy.keep_bodies_days`."""
 

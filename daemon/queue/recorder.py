@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import asyncpg
@@ -32,6 +32,8 @@ from daemon.model import (
 from daemon.queue.backoff import Next, after_failure
 from daemon.queue.batching import GroupCommit
 from daemon.queue.policies import Policies
+from daemon.queue.sealed_inbound import sealed_inbound
+from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.sql import query
 
@@ -70,12 +72,15 @@ class Recorder:
         self,
         database: Database,
         policies_of: Callable[[str], Policies],
+        keys: Callable[[], DataKeys | None] = lambda: None,
         *,
         rng: random.Random | None = None,
         monotonic: clock.Monotonic = clock.monotonic,
     ) -> None:
+        """`keys`: what inbound messages are sealed with; None while no workspace seals."""
         self._database = database
         self._policies_of = policies_of
+        self._keys = keys
         self._rng = rng or random.Random()
         self._monotonic = monotonic
         self._outcomes: GroupCommit[Done] = GroupCommit(self._write_outcomes, linger_seconds=_LINGER_SECONDS)
@@ -128,6 +133,10 @@ class Recorder:
         self, account: str, message: InboundMessage, workspace_id: int | None, new_id: UUID
     ) -> None:
         """Returns when the message is stored. Raises `DatabaseDown`."""
+        message = replace(message, body=message.body.replace("\0", ""))
+        keys, sealed = self._keys(), None
+        if keys is not None:
+            sealed = await sealed_inbound(self._database, keys, account, message, workspace_id, new_id)
         row = await self._database.fetchrow(
             query("inbound"),
             account,
@@ -135,11 +144,14 @@ class Recorder:
             message.channel.value,
             message.from_address,
             message.to_address,
-            message.body.replace("\0", ""),
+            message.body,
             list(message.media_urls),
             message.opt_out_type,
             new_id,
-            workspace_id,
+            workspace_id if sealed is None else sealed.workspace_id,
+            sealed and sealed.message,
+            sealed and sealed.address,
+            sealed and sealed.generation,
         )
         if row is not None:
             metrics.INBOUND.labels(account).inc()
@@ -293,6 +305,11 @@ def _column(values: tuple[object, ...]) -> list[object]:
     return [] if values.count(None) == len(values) else list(values)
 
 
+def _without(address: str, detail: str) -> str:
+    """A platform's words without the address that they may repeat."""
+    return detail.replace(address, "<to>") if address else detail
+
+
 def _row(done: Done, now: float) -> tuple[object, ...]:
     """One line of record.sql's arrays."""
     delivery, outcome, then = done.delivery, done.outcome, done.next
@@ -310,7 +327,7 @@ def _row(done: Done, now: float) -> tuple[object, ...]:
         delivery.lease_token,
         then.state.value,
         then.reason.value if then.reason else None,
-        detail.replace("\0", "")[:500] or None,
+        _without(delivery.to, detail).replace("\0", "")[:500] or None,
         provider_id,
         then.retry_seconds,
         then.counts,

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 import asyncpg
 
 from daemon.model import Reason, ReasonCategory
+from daemon.sealing.envelope import KeyRing
+from daemon.store import doctor_sealing
 from daemon.store.database import Connection, describe
+from daemon.store.findings import Finding, Level
 from daemon.store.migrations import MigrationError, pending
 from daemon.store.sql import query
 
@@ -20,27 +22,6 @@ _OLDEST, _NEWEST = 14, 18
 _CLOCK_SECONDS = 1.0
 _SLOW_MS = 50.0
 _SHOWN_RIGHTS = 5
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    check: (
-        str  # database, migrations, clock, rights, account, callbacks, stuck, uncertain, failed, route, nodes
-    )
-    level: Level
-    what: str
-    cure: str = ""  # one sentence; empty where nothing is to be done
-    ids: Sequence[str] = ()  # a few of the deliveries concerned
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +33,7 @@ class Expectations:
     patience_seconds: float  # the longest of all accounts: until then uncertain ones are asked about
     migrates: bool  # the daemon applies migrations itself
     route_problem: Callable[[str, str], str | None]  # what keeps a workspace's channel from being sent
+    ring: KeyRing  # what data keys are wrapped with
 
 
 async def examine(conn: Connection, expected: Expectations) -> list[Finding]:
@@ -61,7 +43,7 @@ async def examine(conn: Connection, expected: Expectations) -> list[Finding]:
     findings += schema
     findings += await _rights(conn)
     if fits:
-        for look in (_nodes, _routes, _stuck, _failed):
+        for look in (_nodes, _routes, _stuck, _failed, _keys):
             try:
                 findings += await look(conn, expected)
             except (asyncpg.InsufficientPrivilegeError, asyncpg.QueryCanceledError) as error:
@@ -209,6 +191,10 @@ async def _routes(conn: Connection, expected: Expectations) -> list[Finding]:
             cure = f"Route {channel} to an enabled account in [routes] or [workspaces.{workspace}]."
             found.append(Finding("route", Level.PROBLEM, what, cure, row["ids"]))
     return found or [Finding("route", Level.OK, "everything queued has an account that carries it")]
+
+
+async def _keys(conn: Connection, expected: Expectations) -> list[Finding]:
+    return await doctor_sealing.keys(conn, expected.ring)
 
 
 async def _stuck(conn: Connection, expected: Expectations) -> list[Finding]:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
+from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
@@ -62,8 +63,11 @@ _FACTS = (
 )
 
 
-async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
-    """The timeline of a delivery; None if there is no such delivery."""
+async def load(conn: Connection, delivery_id: UUID, keys: DataKeys | None = None) -> Timeline | None:
+    """The timeline of a delivery; None if there is no such delivery.
+
+    An address that is sealed is shown where `keys` open it, and else as `<sealed>`.
+    """
     row = await conn.fetchrow(query("delivery"), delivery_id)
     if row is None:
         return None
@@ -79,12 +83,20 @@ async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
         id=row["id"],
         workspace=row["workspace"],
         channel=row["channel"],
-        to=row["to"],
+        to=await _to(row, keys),
         state=row["state"],
         reason=row["reason"],
         facts={name: row[name] for name in _FACTS},
         steps=steps,
     )
+
+
+async def _to(row: Record, keys: DataKeys | None) -> str:
+    to: str = row["to"]
+    if row["sealed"] is None or keys is None:
+        return to
+    parts = await keys.try_open(row["workspace_id"], "delivery", str(row["id"]), row["sealed"])
+    return to if parts is None else parts[0] or ""
 
 
 def _attempt(row: Record) -> Step:

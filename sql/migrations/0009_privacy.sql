@@ -16,6 +16,11 @@ alter table duly.conversation
   add constraint conversation_address unique (workspace_id, channel, address_key);
 create index conversation_address_key on duly.conversation (address_key);
 
+-- An address for those who have no key to what is sealed.
+create function duly.shown(address text, sealed bytea) returns text
+language sql immutable parallel safe
+as $$ select case when sealed is null then address else '<sealed>' end $$;
+
 -- Under which keys an address may be known, whatever its channel.
 create function duly.address_keys(address text) returns uuid[]
 language sql stable security definer set search_path = duly, pg_temp
@@ -23,6 +28,20 @@ as $$
   select array_agg(duly.address_hash(k.inner_pad, k.outer_pad, kind.channel, address))
   from duly.hash_key k, unnest(array['sms', 'email', 'telegram', 'push', 'in_app']) kind (channel)
 $$;
+
+-- What is sealed (see the next migration) stands in `sealed`, and the columns it comes from are empty. sealed_with: null:
+-- in clear, and stays so; 0: in clear, and to be sealed; else the generation of the data key. The indexes have no row
+-- of workspaces that do not ask for it.
+alter table duly.message add column sealed bytea, add column sealed_with smallint;
+alter table duly.delivery_row add column sealed bytea, add column sealed_with smallint;
+alter table duly.address add column sealed bytea, add column sealed_with smallint;
+alter table duly.inbound add column sealed bytea, add column sealed_with smallint;
+alter table duly.conversation add column sealed bytea, add column sealed_with smallint;
+create index message_sealed on duly.message (workspace_id, sealed_with, id) where sealed_with is not null;
+create index delivery_row_sealed on duly.delivery_row (workspace_id, sealed_with, id) where sealed_with is not null;
+create index address_sealed on duly.address (workspace_id, sealed_with) where sealed_with is not null;
+create index inbound_sealed on duly.inbound (workspace_id, sealed_with, id) where sealed_with is not null;
+create index conversation_sealed on duly.conversation (workspace_id, sealed_with, id) where sealed_with is not null;
 
 -- What must not be removed, because a court or an authority may ask for it: an address, or a whole workspace (then
 -- the key is all zeros). It holds until it is released; the row stays.
@@ -180,11 +199,13 @@ language plpgsql
 as $$
 begin
   update duly.delivery_row d
-  set "to" = '', detail = null, dismissed_at = case when d.state = 'failed' then coalesce(d.dismissed_at, now()) end
+  set "to" = '', sealed = null, sealed_with = null, detail = null,
+      dismissed_at = case when d.state = 'failed' then coalesce(d.dismissed_at, now()) end
   where d.id = any (ids) and d.workspace_id = workspace;
   get diagnostics deliveries = row_count;
   update duly.message m
-  set body = '', variables = '{}', metadata = '{}', idempotency_key = null, content_hash = null
+  set body = '', variables = '{}', metadata = '{}', sealed = null, sealed_with = null, idempotency_key = null,
+      content_hash = null
   where m.id = any (ids) and m.workspace_id = workspace;
   get diagnostics messages = row_count;
   update duly.attempt a set detail = null, rulings = null
@@ -234,12 +255,13 @@ create function duly.blank_inbound(
 language plpgsql
 as $$
 begin
-  update duly.inbound i set body = '', from_address = '', media_urls = '{}'
+  update duly.inbound i set body = '', from_address = '', media_urls = '{}', sealed = null, sealed_with = null
   from duly.conversation k
   where k.address_key = any (keys) and k.workspace_id = workspace
     and i.conversation_id = k.id and i.workspace_id = workspace;
   get diagnostics inbound = row_count;
-  update duly.conversation k set address = '' where k.address_key = any (keys) and k.workspace_id = workspace;
+  update duly.conversation k set address = '', sealed = null, sealed_with = null
+  where k.address_key = any (keys) and k.workspace_id = workspace;
   get diagnostics conversations = row_count;
 end $$;
 
@@ -354,7 +376,8 @@ begin
     continue when duly.held_for(erasure.workspace_id, erasure.address_keys) is not null;
     ids := array(
       select d.id from duly.delivery_row d
-      where d.address_key = any (erasure.address_keys) and d.workspace_id = erasure.workspace_id and d."to" <> ''
+      where d.address_key = any (erasure.address_keys) and d.workspace_id = erasure.workspace_id
+        and (d."to" <> '' or d.sealed is not null)
         and d.state in ('queued', 'failed', 'expired', 'skipped', 'canceled')
       order by d.id for update skip locked);
     continue when ids = '{}';
@@ -429,9 +452,10 @@ declare
   taken record;
 begin
   select * into taken from duly.take_old(workspaces, keep, after, how_many);
-  update duly.message m set body = '', variables = '{}', metadata = '{}', content_hash = null
+  update duly.message m
+  set body = '', variables = '{}', metadata = '{}', sealed = null, sealed_with = null, content_hash = null
   where m.id = any (taken.old) and m.workspace_id = any (workspaces)
-    and (m.body <> '' or m.variables <> '{}' or m.metadata <> '{}' or m.content_hash is not null);
+    and (m.body <> '' or m.variables <> '{}' or m.metadata <> '{}' or m.sealed is not null or m.content_hash is not null);
   get diagnostics emptied = row_count;
   update duly.delivery_row d set dismissed_at = now()
   where d.id = any (taken.old) and d.workspace_id = any (workspaces) and d.message_id = d.id
@@ -478,7 +502,7 @@ begin
     select u.* from duly.upload u
     left join duly.message m on m.id = u.message_id and m.workspace_id = u.workspace_id
     where u.workspace_id = any (workspaces) and u.moved_at < now() - keep
-      and (m.body <> '' or m.metadata <> '{}' or remove and m.id is not null
+      and (m.body <> '' or m.metadata <> '{}' or m.sealed is not null or remove and m.id is not null
            or exists (select from duly.upload_refusal r where r.upload_id = u.id and r.workspace_id = u.workspace_id))
     order by u.id limit 100
     for update of u skip locked
@@ -494,7 +518,7 @@ begin
     if remove then
       delete from duly.message m where m.id = upload.message_id and m.workspace_id = upload.workspace_id;
     else
-      update duly.message m set body = '', metadata = '{}'
+      update duly.message m set body = '', metadata = '{}', sealed = null, sealed_with = null
       where m.id = upload.message_id and m.workspace_id = upload.workspace_id;
       update duly.delivery_row d set dismissed_at = now()
       where d.id between first and last and d.workspace_id = upload.workspace_id and d.message_id = upload.message_id
@@ -519,7 +543,7 @@ begin
   old := array(
     select i.id from duly.inbound i join duly.conversation k on k.id = i.conversation_id and k.workspace_id = i.workspace_id
     where i.received_at < now() - keep and i.received_at >= coalesce(since - keep, '-infinity')
-      and i.workspace_id = any (workspaces) and (remove or i.body <> '' or i.media_urls <> '{}')
+      and i.workspace_id = any (workspaces) and (remove or i.body <> '' or i.media_urls <> '{}' or i.sealed is not null)
       and duly.held_for(k.workspace_id, array[k.address_key]) is null
     order by i.received_at limit how_many
     for update of i skip locked);
@@ -533,14 +557,16 @@ begin
         and duly.held_for(c.workspace_id, array[c.address_key]) is null
       limit how_many for update skip locked);
   else
-    update duly.inbound i set body = '', media_urls = '{}' where i.id = any (old) and i.workspace_id = any (workspaces);
+    update duly.inbound i set body = '', media_urls = '{}', sealed = null, sealed_with = null
+    where i.id = any (old) and i.workspace_id = any (workspaces);
   end if;
   return cardinality(old);
 end $$;
 
--- As before; the address of who was erased is null.
+-- As before; an address that is sealed is shown as such, and that of who was erased is null.
 create or replace view duly.delivery with (security_barrier) as
-select d.id, w.name as workspace, d.channel::text as channel, nullif(d."to", '') as "to", d.state::text as state, d.reason,
+select d.id, w.name as workspace, d.channel::text as channel,
+       case when d.sealed is null then nullif(d."to", '') else '<sealed>' end as "to", d.state::text as state, d.reason,
        d.due_at, d.priority, d.attempts, a.platform, d.provider_id, d.created_at, d.sent_at, d.delivered_at,
        d.expires_at, d.account, d.segments, d.message_id, d.state_at
 from duly.delivery_row d
@@ -554,8 +580,9 @@ grant execute on function
   duly.legal_hold_begin(text, text, text, text, text), duly.legal_hold_end(text, text, text, text, text),
   duly.erase_again(), duly.empty_old(integer[], interval, uuid, integer),
   duly.remove_old(integer[], interval, uuid, integer), duly.empty_campaigns(integer[], interval, boolean),
-  duly.empty_inbound(integer[], interval, timestamptz, integer, boolean), duly.address_keys(text), duly.held_for(integer, uuid[]), duly.deliveries_to(integer, uuid[]),
-  duly.contacts_at(integer, uuid[]), duly.person(integer, text, text, uuid)
+  duly.empty_inbound(integer[], interval, timestamptz, integer, boolean), duly.address_keys(text),
+  duly.held_for(integer, uuid[]), duly.deliveries_to(integer, uuid[]),
+  duly.contacts_at(integer, uuid[]), duly.person(integer, text, text, uuid), duly.shown(text, bytea)
   to duly_daemon;
 grant select on duly.legal_hold, duly.erasure, duly.retention to duly_daemon;
 grant update on duly.retention to duly_daemon;

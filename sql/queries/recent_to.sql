@@ -8,7 +8,7 @@ with known as materialized (
   select d.id from known join (select id, address_key from duly.delivery_row order by id desc limit $5) d
     on d.address_key = any (known.keys)
 )
-select d.id, w.name as workspace, d.channel::text as channel, d."to", d.state::text as state, d.reason,
+select d.id, w.name as workspace, d.channel::text as channel, duly.shown(d."to", d.sealed) as "to", d.state::text as state, d.reason,
        d.due_at, d.created_at, d.state_at
 from found
 join duly.delivery_row d on d.id = found.id

@@ -8,12 +8,13 @@ from uuid import UUID
 from daemon.model import Channel, InboundMessage
 from daemon.queue.policies import Policies
 from daemon.queue.recorder import Recorder
+from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database
 
-NUMBER = "+14155550123"
+NUMBER = "+14155557731"
 MAIL = "ada@people.example"
 # Words that stand wherever something of the person can be written; none of them is anywhere else.
-MARKS = ("4155550123", "555-0123", "ada@people.example", "Lovelace", "knee", "Anselm")
+MARKS = ("4155557731", "555-7731", "ada@people.example", "Lovelace", "knee", "Anselm")
 SECRET_BODY = "Dear Lovelace, about your knee"
 
 
@@ -82,23 +83,23 @@ async def sent(conn: Connection, delivery: UUID, state: str = "sent") -> None:
         """with row as (
              update duly.delivery_row set state = $2::text::duly.state, attempts = 1, account = 'main',
                provider_id = 'SM1', reason = case when $2 = 'failed' then 'invalid_address' end,
-               detail = 'no such number +14155550123',
+               detail = 'no such number +14155557731',
                sent_at = now()
              where id = $1 returning id, workspace_id, address_key
            ), call as (
              insert into duly.attempt (delivery_id, lease_token, workspace_id, number, account, address_key, outcome,
                provider_id, detail, began_at, took_ms, rulings)
-             select id, 1, workspace_id, 1, 'main', address_key, 'accepted', 'SM1', 'to +14155550123', now(), 5,
+             select id, 1, workspace_id, 1, 'main', address_key, 'accepted', 'SM1', 'to +14155557731', now(), 5,
                     '[{"rule": "quiet_hours", "because": {"place": "Anselm"}}]' from row
            ), callback as (
              insert into duly.callback (workspace_id, delivery_id, attempt, account, provider_id, provider_status, moved)
              select workspace_id, id, 1, 'main', 'SM1', 'sent', true from row
            ), asked as (
              insert into duly.resolution (delivery_id, workspace_id, lease_token, number, answer, became, detail)
-             select id, workspace_id, 1, 1, 'found', 'sent', 'to +14155550123' from row
+             select id, workspace_id, 1, 1, 'found', 'sent', 'to +14155557731' from row
            ), decided as (
              insert into duly.decision (delivery_id, workspace_id, decision, who, why)
-             select id, workspace_id, 'replayed', 'ops', '(415) 555-0123 has called us' from row
+             select id, workspace_id, 'replayed', 'ops', '(415) 555-7731 has called us' from row
            )
            insert into duly.ruling (delivery_id, workspace_id, stage, became, rulings)
            select id, workspace_id, 'leased', 'queued', '[{"because": {"place": "Anselm"}}]' from row""",
@@ -107,8 +108,14 @@ async def sent(conn: Connection, delivery: UUID, state: str = "sent") -> None:
     )
 
 
-async def wrote(database: Database, workspace_id: int | None, text: str = "My knee, yours Lovelace") -> None:
-    """Stores a message from the person, as the daemon does."""
+async def wrote(
+    database: Database,
+    workspace_id: int | None,
+    text: str = "My knee, yours Lovelace",
+    *,
+    keys: DataKeys | None = None,
+) -> None:
+    """Stores a message from the person, as a daemon does that seals with these keys or none."""
     message = InboundMessage(
         provider_id=f"SM{uuid.uuid4().hex}",
         channel=Channel.SMS,
@@ -117,9 +124,8 @@ async def wrote(database: Database, workspace_id: int | None, text: str = "My kn
         body=text,
         media_urls=("https://media.example/knee.png",),
     )
-    await Recorder(database, lambda _: Policies(lambda _: [], 5)).inbound(
-        "main", message, workspace_id, uuid.uuid4()
-    )
+    recorder = Recorder(database, lambda _: Policies(lambda _: [], 5), lambda: keys)
+    await recorder.inbound("main", message, workspace_id, uuid.uuid4())
 
 
 async def campaign(
@@ -135,7 +141,7 @@ async def campaign(
         upload,
         len(lines),
         lines,
-        [*numbers, "415 555-0123"],
+        [*numbers, "415 555-7731"],
     )
     rows = await conn.fetch("select id from duly.delivery_row where message_id = $1 order by id", upload)
     return [row["id"] for row in rows]

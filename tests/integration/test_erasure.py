@@ -226,7 +226,7 @@ async def test_a_hold_of_another_person_or_workspace_keeps_nobody(conn: Connecti
         (("nowhere", "dpo", "why", "sms", NUMBER, None), "workspace: 'nowhere' is not"),
         (("clinic", " ", "why", "sms", NUMBER, None), "who: say who"),
         (("clinic", "dpo", None, "sms", NUMBER, None), "why: give the reason"),
-        (("clinic", "dpo", "415-555-0123 asked", "sms", NUMBER, None), "why: names the address"),
+        (("clinic", "dpo", "415-555-7731 asked", "sms", NUMBER, None), "why: names the address"),
     ],
 )
 async def test_bad_input_is_refused_with_its_field(
