@@ -26,6 +26,9 @@ UNLISTED = Counter(
     registry=REGISTRY,
 )
 INBOUND = Counter("duly_inbound", "Messages from people stored", ["account"], registry=REGISTRY)
+UNOPENED = Counter(
+    "duly_unopened", "Deliveries put back because what is sealed could not be opened", registry=REGISTRY
+)
 LEASED = Counter("duly_leased", "Deliveries leased", registry=REGISTRY)
 RESCUED = Counter("duly_rescued", "Deliveries taken over from dead daemons", ["state"], registry=REGISTRY)
 DEATHS = Counter("duly_actor_deaths", "Actors that died and were restarted", ["actor"], registry=REGISTRY)

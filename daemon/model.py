@@ -99,6 +99,7 @@ class Reason(StrEnum):
     ACCOUNT_SUSPENDED = "account_suspended"
     BAD_SENDER = "bad_sender"
     BAD_REQUEST = "bad_request"
+    CANNOT_OPEN = "cannot_open"  # it is sealed, and the key is missing or the row was changed
     # opt-out: the person does not want it
     OPTED_OUT = "opted_out"
     NO_CONSENT = "no_consent"  # its category needs a yes that nobody gave
@@ -134,7 +135,13 @@ def _categories() -> dict[Reason, ReasonCategory]:
             r.NOT_BEGUN,
         ),
         c.LIMIT: (r.RATE_LIMITED, r.QUEUE_FULL, r.DAILY_LIMIT),
-        c.CONFIGURATION: (r.BAD_CREDENTIALS, r.ACCOUNT_SUSPENDED, r.BAD_SENDER, r.BAD_REQUEST),
+        c.CONFIGURATION: (
+            r.BAD_CREDENTIALS,
+            r.ACCOUNT_SUSPENDED,
+            r.BAD_SENDER,
+            r.BAD_REQUEST,
+            r.CANNOT_OPEN,
+        ),
         c.OPT_OUT: (r.OPTED_OUT, r.NO_CONSENT, r.DO_NOT_CONTACT, r.ERASED),
         c.UNCERTAIN: (r.TIMED_OUT, r.CONNECTION_LOST, r.PROVIDER_ERROR, r.DAEMON_LOST),
     }
@@ -178,6 +185,14 @@ class Gate:
 OPEN = Gate()
 
 
+class Sealed(NamedTuple):
+    """What of a delivery was leased sealed; None: it is in clear."""
+
+    message_id: UUID
+    to: bytes | None
+    message: bytes | None  # body and metadata
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """One leased delivery: all that the dispatcher, the worker and the platform need to know."""
@@ -200,6 +215,7 @@ class Delivery:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     address_key: UUID | None = None  # the keyed hash of `to`
     gate: Gate = OPEN
+    sealed: Sealed | None = None  # what must be opened before it means anything
 
     @property
     def lane(self) -> Lane:

@@ -30,9 +30,13 @@ from daemon.queue.rates import account_rate, sender_rate, workspace_rate
 from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
+from daemon.queue.retention import Retention
 from daemon.queue.rule_sets import is_stand_in
 from daemon.queue.rulebook import Rulebook
+from daemon.queue.sealer import Sealer
+from daemon.queue.unsealing import Unsealer
 from daemon.queue.worker import Worker
+from daemon.sealing.keys import DataKeys, ring_of
 from daemon.store.audit import Act, Note
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.schema import Schema
@@ -57,6 +61,8 @@ class Runtime:
         self.database = database
         self._make = make
         self.rulebook = Rulebook(config)
+        self._ring = ring_of(config.privacy)
+        self.keys = DataKeys(database, lambda: self._ring)
         self.schema = Schema(database, may_migrate=config.database.migrate)
         self.membership = Membership(
             database, config.daemon.node, config.daemon.lease_seconds, after=self.schema.fits
@@ -75,10 +81,13 @@ class Runtime:
             lambda workspace: f"workspace {workspace}",
             lambda workspace: workspace_rate(self.config, workspace),
         )
+        self.unsealer = Unsealer(database, self.keys)
+        self.sealer = Sealer(database, self.keys, self._seals, self.schema.fits)
         self.recorder = Recorder(
             database,
             lambda account: self._policies(account, self.config),
             lambda workspace: self.config.rules_for(workspace),
+            lambda: self.keys if self.sealer.active else None,
         )
         self.directory = Directory(
             database,
@@ -92,6 +101,7 @@ class Runtime:
             database,
             self.membership,
             self.dispatcher,
+            self.unsealer,
             Judge(database, lambda: self.rulebook, self._is_stand_in),
             self.directory.name_of,
             lambda workspace, channel: self.config.account_for(workspace, channel),
@@ -108,14 +118,24 @@ class Runtime:
                 (p.timeout_seconds for p in self.config.platforms.values()), default=0.0
             ),
         )
-        self.reconciler = Reconciler(database, self.membership, self._askings)
+        self.reconciler = Reconciler(database, self.membership, self.unsealer, self._askings)
         self.notifier = Notifier(database, self.schema.fits)
         self.publisher = Publisher(database, lambda: self.config, self.schema.fits)
+        self.retention = Retention(database, lambda: self.config, self.schema.fits)
         self.auditor = Auditor(
             database, self.schema.fits, gather=lambda: self.logins.flush(everything=self.supervisor.stopping)
         )
         self.logins = Logins(self.auditor.note)
-        self.web = Web(lambda: self.config, database, self, self.parts, self.dispatcher, self.logins)
+        self.web = Web(
+            lambda: self.config,
+            database,
+            self,
+            self.parts,
+            self.dispatcher,
+            self.logins,
+            self.keys,
+            self._unsealed,
+        )
         self.supervisor = Supervisor(
             [
                 self.auditor,
@@ -130,6 +150,8 @@ class Runtime:
                 self.reconciler,
                 self.notifier,
                 self.publisher,
+                self.retention,
+                self.sealer,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,
@@ -167,6 +189,8 @@ class Runtime:
             book.revise()
         self.directory.reload()
         self.publisher.reload()
+        self.retention.reload()
+        self.sealer.reload()
         self.fetcher.look_soon()
 
     def parts(self) -> Mapping[str, str | None]:
@@ -231,6 +255,14 @@ class Runtime:
     def _registrations(self) -> list[Registration]:
         return [registration(self.config, name) for name in self.config.workspaces]
 
+    def _seals(self) -> Mapping[str, bool]:
+        return {name: w.seal for name, w in self.config.workspaces.items()}
+
+    def _unsealed(self) -> Mapping[str, str]:
+        """What cannot be sealed or opened, and why, for /readyz."""
+        found = {f"deliveries of {name}": why for name, why in self.unsealer.troubles.items()}
+        return found if self.sealer.trouble is None else {"sealer": self.sealer.trouble, **found}
+
     def _kinds(self) -> Mapping[str, str]:
         return {name: p.kind for name, p in self.config.platforms.items()}
 
@@ -260,6 +292,7 @@ class Runtime:
             raise
         self.config = config
         self.rulebook = Rulebook(config)
+        self._ring = ring_of(config.privacy)
         self.dispatcher.set_lines(lines)
         self.web.hooks.public_url = config.web.public_url
         self.web.hooks.accounts = {

@@ -18,6 +18,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
+from daemon.queue.unsealing import Unsealer
+from daemon.sealing.envelope import KeyRing
+from daemon.sealing.keys import DataKeys, Source
+from daemon.store.database import Database
+
 ACCOUNT_SID = "AC0123456789abcdef0123456789abcdef"
 AUTH_TOKEN = "0123456789abcdef-auth-token"
 SENDER = "+15005550006"
@@ -98,6 +103,16 @@ timeout_seconds = 3
 [workspaces.shop]
 {extra}
 """
+
+
+def no_keys(source: Source) -> DataKeys:
+    """The data keys of an installation that has no key for them."""
+    return DataKeys(source, lambda: KeyRing({}, None))
+
+
+def plain_unsealer(database: Database) -> Unsealer:
+    """An unsealer of a daemon that has no keys."""
+    return Unsealer(database, no_keys(database))
 
 
 class DaemonProcess:

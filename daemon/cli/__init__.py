@@ -16,6 +16,7 @@ from daemon.cli import (
     demo,
     do_not_contact,
     migrate,
+    privacy,
     run,
     simulate,
     status,
@@ -47,3 +48,4 @@ app.command("bench")(bench.bench)
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(consent.app, name="consent")
 app.add_typer(do_not_contact.app, name="do-not-contact")
+app.add_typer(privacy.app, name="privacy")

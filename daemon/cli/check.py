@@ -19,6 +19,7 @@ from daemon.config import Config, ConfigError, PlatformConfig, load_config
 from daemon.config.values import is_loopback
 from daemon.model import Channel
 from daemon.platforms.registry import make_platform
+from daemon.sealing.keys import ring_of
 from daemon.store.audit import Head
 from daemon.store.database import DatabaseDown, describe
 from daemon.store.doctor import Expectations, examine
@@ -178,6 +179,7 @@ async def _database(config: Config, kept: Head | None) -> list[Finding]:
         migrates=settings.migrate,
         route_problem=lambda workspace, channel: route_problem(config, workspace, channel),
         audit_head=kept,
+        ring=ring_of(config.privacy),
     )
     try:
         async with connected(config) as conn:

@@ -25,6 +25,7 @@ from daemon.cli.common import (
     run_async,
 )
 from daemon.model import Channel
+from daemon.sealing.keys import DataKeys, ring_of
 from daemon.store import timeline
 
 _PRIORITIES = {"high": 1, "normal": 2, "bulk": 3}
@@ -112,10 +113,11 @@ def send(
 def explain(id: UUID, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Tell what happened to a delivery, step by step."""
     settings = configuration(config)
+    ring = ring_of(settings.privacy)
 
     async def work() -> timeline.Timeline | None:
         async with connected(settings) as conn:
-            return await timeline.load(conn, id)
+            return await timeline.load(conn, id, DataKeys(conn, lambda: ring))
 
     found = run_async(work)
     if found is None:

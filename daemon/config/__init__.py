@@ -17,6 +17,7 @@ from daemon.config.models import (
     WorkspaceConfig,
 )
 from daemon.config.platforms import PLATFORM_KINDS, AccountConfig, PlatformConfig, TwilioConfig
+from daemon.config.privacy import PrivacyConfig
 from daemon.config.problems import ConfigError, ConfigProblem
 from daemon.config.reload import RESTART_ONLY, changed_keys, keep_restart_only, restart_needed
 from daemon.config.rules import EVERY, NO_HOURS, CapConfig, RulesConfig
@@ -36,6 +37,7 @@ __all__ = [
     "DatabaseConfig",
     "LimitsConfig",
     "PlatformConfig",
+    "PrivacyConfig",
     "RetryRule",
     "RoutesConfig",
     "RulesConfig",

@@ -15,6 +15,7 @@ from daemon.config.explain import Loc, explain, place
 from daemon.config.models import Config, RoutesConfig
 from daemon.config.platforms import PLATFORM_KINDS
 from daemon.config.positions import KeyPath, TooDeepError, line_of, locate
+from daemon.config.privacy import privacy_errors
 from daemon.config.problems import ConfigError, ConfigProblem, written_key, written_path
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -119,7 +120,7 @@ def _validated(
     document: dict[str, Any], lines: dict[KeyPath, int], environ: Mapping[str, str]
 ) -> tuple[Config | None, list[ConfigProblem]]:
     config: Config | None = None
-    errors: list[dict[str, Any]] = list(_route_errors(document))
+    errors: list[dict[str, Any]] = [*_route_errors(document), *privacy_errors(document)]
     try:
         config = Config.model_validate(document, context={"environ": environ})
     except ValidationError as error:

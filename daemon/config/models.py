@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, f
 from pydantic_core.core_schema import ValidationInfo
 
 from daemon.config.platforms import AnyPlatform, Section
+from daemon.config.privacy import Days, PrivacyConfig
 from daemon.config.problems import invalid
 from daemon.config.rules import RulesConfig
 from daemon.config.secrets import Secret
@@ -282,6 +283,15 @@ class WorkspaceConfig(Section):
     rules: RulesConfig = RulesConfig()
     """As `[rules]`, for this workspace; what it names goes before that."""
 
+    seal: bool = False
+    """Encrypt texts and addresses in the database; needs `privacy.current`."""
+
+    keep_bodies_days: Days | None = Field(default=None, examples=[30])
+    """Instead of `privacy.keep_bodies_days`."""
+
+    keep_facts_days: Days | None = Field(default=None, examples=[365])
+    """Instead of `privacy.keep_facts_days`."""
+
 
 class SandboxConfig(Section):
     """`[sandbox]`: for trying out only."""
@@ -298,6 +308,7 @@ class Config(Section):
     web: WebConfig = WebConfig()
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
     rules: RulesConfig = RulesConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     platforms: dict[AccountName, AnyPlatform] = Field(default_factory=dict)
     routes: RoutesConfig = RoutesConfig()
     retry: RetryRules = Field(default_factory=dict)
@@ -314,6 +325,16 @@ class Config(Section):
         """The rules of a workspace: its own, and for what they do not name `[rules]`."""
         own = self.workspaces.get(workspace)
         return self.rules if own is None else own.rules.over(self.rules)
+
+    def keep_bodies_days(self, workspace: str | None) -> int:
+        """For how many days a workspace's texts are kept, or those that came to nobody (None); 0: for good."""
+        own = self.workspaces[workspace].keep_bodies_days if workspace in self.workspaces else None
+        return self.privacy.keep_bodies_days if own is None else own
+
+    def keep_facts_days(self, workspace: str | None) -> int:
+        """The same for everything about a delivery."""
+        own = self.workspaces[workspace].keep_facts_days if workspace in self.workspaces else None
+        return self.privacy.keep_facts_days if own is None else own
 
     def account_for(self, workspace: str, channel: Channel) -> str | None:
         """The account that carries `channel` for `workspace`.

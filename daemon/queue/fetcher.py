@@ -24,6 +24,7 @@ from daemon.queue.judge import Judge
 from daemon.queue.limits import LimitBook
 from daemon.queue.membership import Membership
 from daemon.queue.share import Ask, LaneBoard, share
+from daemon.queue.unsealing import Unsealer, sealed_of
 from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.sql import query
 
@@ -48,6 +49,7 @@ class Fetcher:
         database: Database,
         membership: Membership,
         dispatcher: Dispatcher,
+        unsealer: Unsealer,
         judge: Judge,
         workspaces: Callable[[int], str | None],
         account_of: Callable[[str, Channel], str | None],
@@ -62,6 +64,7 @@ class Fetcher:
         self._database = database
         self._membership = membership
         self._dispatcher = dispatcher
+        self._unsealer = unsealer
         self._judge = judge
         self._workspace_name = workspaces
         self._account_of = account_of
@@ -182,7 +185,7 @@ class Fetcher:
             for row in by_lane[_key(ask.lane)]
             if row["leased"]
         ]
-        free = await self._judge.sift(leased)
+        free = await self._judge.sift(await self._unsealer.sift(leased))
         self._unsure.remove(token)
         emptied = []
         for ask in asks:
@@ -246,6 +249,7 @@ class Fetcher:
             media_urls=tuple(metadata.get("media_urls", ())),
             metadata=metadata,
             address_key=row["address_key"],
+            sealed=sealed_of(row),
         )
 
     def _account(self, workspace_id: int, channel: Channel) -> str | None:

@@ -26,6 +26,8 @@ from daemon.actor import either
 from daemon.model import Accepted, Channel, Delivery, Reason, Rendered, State
 from daemon.platforms.base import CannotTell, Found, Platform
 from daemon.queue.membership import Membership
+from daemon.queue.unsealing import Unsealer, sealed_of
+from daemon.sealing.envelope import CannotOpen
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
 
@@ -124,10 +126,15 @@ class Reconciler:
     name = "reconciler"
 
     def __init__(
-        self, database: Database, membership: Membership, accounts: Callable[[], Mapping[str, Asking]]
+        self,
+        database: Database,
+        membership: Membership,
+        unsealer: Unsealer,
+        accounts: Callable[[], Mapping[str, Asking]],
     ) -> None:
         self._database = database
         self._membership = membership
+        self._unsealer = unsealer
         self._accounts = accounts
         self._unanswered = False  # an outage kept an answer, or even the claim's own, from us
         self._stopping = asyncio.Event()
@@ -171,13 +178,16 @@ class Reconciler:
         return len(rows)
 
     async def _ask(self, asking: Asking, row: asyncpg.Record) -> None:
-        rendered = asking.render(_delivery(row))
-        found = await asking.platform.find(rendered, row["sending_at"] - _CLOCK_MARGIN)
-        rivals = await self._database.fetchrow(query("ask_rivals"), row["id"], row["to"], row["body"])
+        try:
+            delivery = await self._unsealer.opened(_delivery(row))
+        except CannotOpen as error:
+            log.error("an uncertain delivery cannot be opened", delivery=str(row["id"]), why=str(error))
+            return  # it is asked about again when our claim has run out
+        found = await asking.platform.find(asking.render(delivery), row["sending_at"] - _CLOCK_MARGIN)
         verdict = judge(
             found,
             claimed=await self._claimed(found, row),
-            rivals=rivals["rivals"] if rivals else 0,
+            rivals=await self._rivals(delivery),
             uncertain_seconds=row["uncertain_seconds"],
             asks=row["asks"],
             in_vain=row["in_vain"],
@@ -185,6 +195,13 @@ class Reconciler:
             asking=asking,
         )
         await self._write(row, verdict)
+
+    async def _rivals(self, delivery: Delivery) -> int:
+        """How many others with the same text to the same address are just as uncertain; what cannot be opened is one."""
+        rows = await self._database.fetch(
+            query("ask_rivals"), delivery.id, delivery.address_key, delivery.body
+        )
+        return sum([await self._unsealer.says(row, delivery.body) for row in rows])
 
     async def _claimed(self, found: Found, row: asyncpg.Record) -> frozenset[str]:
         if isinstance(found, CannotTell) or not found:
@@ -245,4 +262,6 @@ def _delivery(row: asyncpg.Record) -> Delivery:
         forgiven=row["forgiven"],
         media_urls=tuple(metadata.get("media_urls", ())),
         metadata=metadata,
+        address_key=row["address_key"],
+        sealed=sealed_of(row),
     )

@@ -34,6 +34,8 @@ from daemon.queue.backoff import Next, after_failure
 from daemon.queue.batching import GroupCommit
 from daemon.queue.keywords import heed
 from daemon.queue.policies import Policies
+from daemon.queue.sealed_inbound import sealed_inbound
+from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.sql import query
 
@@ -73,13 +75,16 @@ class Recorder:
         database: Database,
         policies_of: Callable[[str], Policies],
         rules_of: Callable[[str], RulesConfig] = lambda _workspace: RulesConfig(),
+        keys: Callable[[], DataKeys | None] = lambda: None,
         *,
         rng: random.Random | None = None,
         monotonic: clock.Monotonic = clock.monotonic,
     ) -> None:
+        """`keys`: what inbound messages are sealed with; None while no workspace seals."""
         self._database = database
         self._policies_of = policies_of
         self._rules_of = rules_of
+        self._keys = keys
         self._rng = rng or random.Random()
         self._monotonic = monotonic
         self._outcomes: GroupCommit[Done] = GroupCommit(self._write_outcomes, linger_seconds=_LINGER_SECONDS)
@@ -133,6 +138,9 @@ class Recorder:
     ) -> None:
         """Returns when the message is stored and what it asks for is done. Raises `DatabaseDown`."""
         message = replace(message, body=message.body.replace("\0", ""))
+        keys, sealed = self._keys(), None
+        if keys is not None:
+            sealed = await sealed_inbound(self._database, keys, account, message, workspace_id, new_id)
         async with self._database.acquire() as conn, conn.transaction():
             row = await conn.fetchrow(
                 query("inbound"),
@@ -145,7 +153,10 @@ class Recorder:
                 list(message.media_urls),
                 message.opt_out_type,
                 new_id,
-                workspace_id,
+                workspace_id if sealed is None else sealed.workspace_id,
+                sealed and sealed.message,
+                sealed and sealed.address,
+                sealed and sealed.generation,
             )
             if row is not None:
                 await heed(conn, account, message, row, self._rules_of(row["workspace"] or ""))
@@ -322,6 +333,11 @@ def _column(values: tuple[object, ...]) -> list[object]:
     return [] if values.count(None) == len(values) else list(values)
 
 
+def _without(address: str, detail: str) -> str:
+    """A platform's words without the address that they may repeat."""
+    return detail.replace(address, "<to>") if address else detail
+
+
 def _row(done: Done, now: float) -> tuple[object, ...]:
     """One line of record.sql's arrays."""
     delivery, outcome, then = done.delivery, done.outcome, done.next
@@ -339,12 +355,12 @@ def _row(done: Done, now: float) -> tuple[object, ...]:
         delivery.lease_token,
         then.state.value,
         then.reason.value if then.reason else None,
-        detail.replace("\0", "")[:500] or None,
+        _without(delivery.to, detail).replace("\0", "")[:500] or None,
         provider_id,
         then.retry_seconds,
         then.counts,
         delivery.attempt,
-        delivery.to,
+        delivery.address_key,
         kind,
         outcome.http_status,
         code,

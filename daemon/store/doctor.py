@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 import asyncpg
 
 from daemon.model import Reason, ReasonCategory
+from daemon.sealing.envelope import KeyRing
+from daemon.store import doctor_sealing
 from daemon.store.audit import Head
 from daemon.store.audit_chain import examine_audit
 from daemon.store.database import Connection, describe
@@ -33,6 +35,7 @@ class Expectations:
     patience_seconds: float  # the longest of all accounts: until then uncertain ones are asked about
     migrates: bool  # the daemon applies migrations itself
     route_problem: Callable[[str, str], str | None]  # what keeps a workspace's channel from being sent
+    ring: KeyRing  # what data keys are wrapped with
     audit_head: Head | None = None  # a line that the audit must have
 
 
@@ -43,7 +46,7 @@ async def examine(conn: Connection, expected: Expectations) -> list[Finding]:
     findings += schema
     findings += await _rights(conn)
     if fits:
-        for look in (_nodes, _routes, _stuck, _failed, _audit):
+        for look in (_nodes, _routes, _stuck, _failed, _audit, _keys):
             try:
                 findings += await look(conn, expected)
             except (asyncpg.InsufficientPrivilegeError, asyncpg.QueryCanceledError) as error:
@@ -191,6 +194,10 @@ async def _routes(conn: Connection, expected: Expectations) -> list[Finding]:
             cure = f"Route {channel} to an enabled account in [routes] or [workspaces.{workspace}]."
             found.append(Finding("route", Level.PROBLEM, what, cure, row["ids"]))
     return found or [Finding("route", Level.OK, "everything queued has an account that carries it")]
+
+
+async def _keys(conn: Connection, expected: Expectations) -> list[Finding]:
+    return await doctor_sealing.keys(conn, expected.ring)
 
 
 async def _stuck(conn: Connection, expected: Expectations) -> list[Finding]:

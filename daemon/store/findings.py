@@ -1,4 +1,4 @@
-"""What `duly doctor` and `duly check-config` answer with."""
+"""What `duly doctor` and `duly check-config` find: one thing that was looked at, how bad it is, and its cure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Level(StrEnum):
 class Finding:
     """One thing that was looked at."""
 
-    check: str  # what was looked at: database, migrations, clock, rights, account, stuck, audit …
+    check: str  # what was looked at: database, migrations, clock, rights, account, stuck, audit, keys …
     level: Level
     what: str
     cure: str = ""  # one sentence; empty where nothing is to be done

@@ -14,6 +14,7 @@ import asyncpg
 import orjson
 
 from daemon.model import State
+from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.sql import query
 from daemon.store.timeline import Timeline, load
@@ -190,14 +191,18 @@ async def search(database: Database, wanted: Search) -> Found:
         return Found(_items(rows), window=SEARCH_WINDOW if len(rows) < LIST_LENGTH else None)
 
 
-async def open_delivery(database: Database, delivery_id: UUID) -> Opened | None:
-    """One delivery's timeline and text; None if there is no such delivery."""
+async def open_delivery(database: Database, delivery_id: UUID, keys: DataKeys) -> Opened | None:
+    """One delivery's timeline and text, `<sealed>` where no key opens it; None if there is no such delivery."""
     async with reading(database) as conn:
-        timeline = await load(conn, delivery_id)
+        timeline = await load(conn, delivery_id, keys)
         row = await conn.fetchrow(query("delivery_body"), delivery_id)
     if timeline is None or row is None:
         return None
-    return Opened(timeline, row["body"], orjson.loads(row["media_urls"] or "[]"))
+    body, media = row["body"], row["media_urls"]
+    if row["sealed"] is not None:
+        parts = await keys.try_open(row["workspace_id"], "message", row["message_id"], row["sealed"])
+        body, media = parts[:2] if parts is not None else ("<sealed>", None)
+    return Opened(timeline, body or "", orjson.loads(media or "[]"))
 
 
 @contextlib.asynccontextmanager

@@ -14,6 +14,7 @@ from asyncpg import Record
 from daemon.model import Channel
 from daemon.rules import wall_clock
 from daemon.rules.zones import whereabouts
+from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
@@ -103,8 +104,11 @@ _FACTS = (
 )
 
 
-async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
-    """The timeline of a delivery; None if there is no such delivery."""
+async def load(conn: Connection, delivery_id: UUID, keys: DataKeys | None = None) -> Timeline | None:
+    """The timeline of a delivery; None if there is no such delivery.
+
+    An address that is sealed is shown where `keys` open it, and else as `<sealed>`.
+    """
     row = await conn.fetchrow(query("delivery"), delivery_id)
     if row is None:
         return None
@@ -125,7 +129,7 @@ async def load(conn: Connection, delivery_id: UUID) -> Timeline | None:
         id=row["id"],
         workspace=row["workspace"],
         channel=row["channel"],
-        to=row["to"],
+        to=await _to(row, keys),
         state=row["state"],
         reason=row["reason"],
         facts={name: row[name] for name in _FACTS},
@@ -146,6 +150,14 @@ def _lease(row: Record) -> list[Step]:
             f"by node {row['node_id']}, {node}",
         )
     ]
+
+
+async def _to(row: Record, keys: DataKeys | None) -> str:
+    to: str = row["to"]
+    if row["sealed"] is None or keys is None:
+        return to
+    parts = await keys.try_open(row["workspace_id"], "delivery", str(row["id"]), row["sealed"])
+    return to if parts is None else parts[0] or ""
 
 
 def _attempt(row: Record) -> Step:

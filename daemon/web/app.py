@@ -10,6 +10,7 @@ from aiohttp import web
 
 from daemon.config import Config
 from daemon.queue.dispatcher import Dispatcher
+from daemon.sealing.keys import DataKeys
 from daemon.store.database import Database
 from daemon.web.access import Access, add_headers
 from daemon.web.api import Api
@@ -37,14 +38,17 @@ class Web:
         parts: Callable[[], Mapping[str, str | None]],
         dispatcher: Dispatcher,
         logins: Logins,
+        keys: DataKeys,
+        sealing: Callable[[], Mapping[str, str]],
     ) -> None:
+        """`sealing`: what cannot be sealed or opened, and why."""
         self._config = config().web  # what is read once, at start; the page asks anew
         self.hooks = Hooks(inbox)
-        self._health = Health(parts, dispatcher.accounts, dispatcher.speeds, dispatcher.observe)
+        self._health = Health(parts, dispatcher.accounts, dispatcher.speeds, sealing, dispatcher.observe)
         access = Access(lambda: config().web, logins)
         self._api = Api(access, database)
         self._people = People(access, database)
-        self._dashboard = Dashboard(config, database, parts, dispatcher, access)
+        self._dashboard = Dashboard(config, database, parts, dispatcher, access, keys)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
         self.port = self._config.port

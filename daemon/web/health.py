@@ -23,11 +23,13 @@ class Health:
         parts: Parts,
         accounts: Callable[[], Mapping[str, str]],
         speeds: Callable[[], Mapping[str, Speed]],
+        sealing: Callable[[], Mapping[str, str]],
         observe: Callable[[], None],
     ) -> None:
         self._parts = parts
         self._accounts = accounts
         self._speeds = speeds
+        self._sealing = sealing
         self._observe = observe
 
     def routes(self) -> list[web.RouteDef]:
@@ -43,7 +45,9 @@ class Health:
         return web.json_response({"status": "alive"})
 
     async def readyz(self, _request: web.Request) -> web.Response:
-        """200 when every part is fit, else 503; the parts' and accounts' states and speeds as JSON either way."""
+        """200 when every part is fit, else 503; as JSON either way the parts' and accounts' states and speeds, and what
+        cannot be sealed or opened.
+        """
         parts = self._parts()
         ready = all(trouble is None for trouble in parts.values())
         body = {
@@ -51,6 +55,7 @@ class Health:
             "parts": {name: trouble or "ok" for name, trouble in parts.items()},
             "accounts": dict(self._accounts()),
             "speeds": self._speeds(),
+            "sealing": dict(self._sealing()),
         }
         return web.Response(
             status=200 if ready else 503, body=orjson.dumps(body), content_type="application/json"

@@ -11,12 +11,12 @@ with due as (
   set ask_at = now() + interval '60 seconds', asks = r.asks + 1, node_id = $3
   from due
   where r.id = due.id and r.workspace_id = due.workspace_id
-  returning r.id, r.workspace_id, r.message_id, r.lease_token, r.account, r.channel, r.priority, r."to", r.attempts,
-            r.forgiven, r.segments, r.asks, r.reason, r.sending_at,
+  returning r.id, r.workspace_id, r.message_id, r.lease_token, r.account, r.channel, r.priority, r."to", r.address_key,
+            r.attempts, r.forgiven, r.segments, r.asks, r.reason, r.sending_at, r.sealed,
             extract(epoch from now() - r.state_at)::float8 as uncertain_seconds
 )
 select c.id, c.workspace_id, w.name as workspace, c.lease_token, c.account, c.channel::text as channel, c.priority,
-       c."to", c.attempts, c.forgiven, c.segments, c.asks, c.reason, c.sending_at, c.uncertain_seconds, m.body,
+       c."to", c.address_key, c.message_id, c.sealed as sealed_to, m.sealed as sealed_message, c.attempts, c.forgiven, c.segments, c.asks, c.reason, c.sending_at, c.uncertain_seconds, m.body,
        m.category,
        case when m.metadata ? 'media_urls' then jsonb_build_object('media_urls', m.metadata -> 'media_urls')::text
             else '{}' end as metadata,

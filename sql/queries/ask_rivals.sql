@@ -1,6 +1,6 @@
--- How many other deliveries with the same text to the same address nobody can place yet either.
--- $1 delivery, $2 address, $3 text.
-select count(*)::int as rivals
+-- The other deliveries to the same address that nobody can place yet either, where the text is equal or sealed.
+-- $1 delivery, $2 address key, $3 text.
+select d.workspace_id, m.id::text as message_id, m.sealed
 from duly.delivery_row d
 join duly.message m on m.id = d.message_id and m.workspace_id = d.workspace_id
-where d.state in ('uncertain', 'sending') and d."to" = $2 and m.body = $3 and d.id <> $1
+where d.state in ('uncertain', 'sending') and d.address_key = $2 and (m.body = $3 or m.sealed is not null) and d.id <> $1

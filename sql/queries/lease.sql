@@ -29,13 +29,14 @@ with unhurried as materialized (
   where r.id = picked.id and r.workspace_id = picked.workspace_id
     and exists (select from duly.node n where n.id = $6 and n.alive_until > now())
   returning r.id, r.workspace_id, r.message_id, r.channel, r.priority, r."to", r.expires_at, r.attempts, r.forgiven,
-            r.segments, r.state, r.due_at, r.address_key
+            r.segments, r.state, r.due_at, r.address_key, r.sealed
 )
 select l.id, l.workspace_id, l.channel::text as channel, l.priority, l."to", l.address_key, l.attempts, l.forgiven,
        extract(epoch from l.expires_at - now())::float8 as expires_in_seconds,
        l.segments, l.state = 'leased' as leased, m.body, m.category,
        case when m.metadata ? 'media_urls' then jsonb_build_object('media_urls', m.metadata -> 'media_urls')::text
-            else '{}' end as metadata
+            else '{}' end as metadata,
+       l.message_id, l.sealed as sealed_to, m.sealed as sealed_message
 from leased l
 join duly.message m on m.id = l.message_id and m.workspace_id = l.workspace_id
 order by l.due_at, l.id

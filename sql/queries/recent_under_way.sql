@@ -35,7 +35,7 @@ with recursive lane as (
    where state = 'failed' and dismissed_at is null and $2 = 'failed' and ($1::int is null or workspace_id = $1)
    order by state_at desc limit $3)
 )
-select d.id, w.name as workspace, d.channel::text as channel, d."to", d.state::text as state, d.reason,
+select d.id, w.name as workspace, d.channel::text as channel, duly.shown(d."to", d.sealed) as "to", d.state::text as state, d.reason,
        d.due_at, d.created_at, d.state_at
 from found
 join duly.delivery_row d on d.id = found.id

@@ -1,20 +1,20 @@
 -- Writes what platforms answered: the attempt, and the delivery's next state if it is still this call's to
 -- move. A callback or the reconciler may have been faster: then only what they could not know is added.
 -- $1 ids, $2 workspaces, $3 lease tokens, $4 new states, $5 reasons, $6 details, $7 provider ids,
--- $8 seconds until a retry, $9 whether the call counts as an attempt, $10 attempt numbers, $11 addresses,
+-- $8 seconds until a retry, $9 whether the call counts as an attempt, $10 attempt numbers, $11 address keys,
 -- $12 outcomes, $13 http statuses, $14 platform codes, $15 seconds since the call began, $16 its ms; $17 account;
 -- $18 what the rules answered, $19 ms from the lease to the call.
 with o as (
   select * from unnest(
     $1::uuid[], $2::int[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[],
-    $9::bool[], $10::smallint[], $11::text[], $12::text[], $13::smallint[], $14::text[], $15::float8[], $16::int[], $18::text[], $19::int[]
+    $9::bool[], $10::smallint[], $11::uuid[], $12::text[], $13::smallint[], $14::text[], $15::float8[], $16::int[], $18::text[], $19::int[]
   ) as o (id, workspace_id, lease_token, state, reason, detail, provider_id, retry_seconds, counts, number,
-          address, outcome, http_status, code, ago_seconds, took_ms, rulings, waited_ms)
+          address_key, outcome, http_status, code, ago_seconds, took_ms, rulings, waited_ms)
 ), attempt as (
   insert into duly.attempt as attempt
-    (delivery_id, lease_token, workspace_id, number, account, address_hash, outcome, reason, provider_id,
+    (delivery_id, lease_token, workspace_id, number, account, address_key, outcome, reason, provider_id,
      http_status, code, detail, began_at, took_ms, rulings, waited_ms)
-  select id, lease_token, workspace_id, number, $17, hashtextextended(address, 0), outcome, reason, provider_id,
+  select id, lease_token, workspace_id, number, $17, address_key, outcome, reason, provider_id,
          http_status, code, detail, clock_timestamp() - make_interval(secs => ago_seconds), took_ms, rulings::jsonb, waited_ms
   from o
   on conflict (delivery_id, lease_token, workspace_id) do update

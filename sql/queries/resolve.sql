@@ -17,11 +17,11 @@ with resolved as (
   where r.id = $1 and r.workspace_id = $2 and r.lease_token = $3 and r.state = 'uncertain' and r.asks = $4
     and ($7::text is null or not exists (
       select from duly.attempt a where a.provider_id = $7 and (a.delivery_id <> $1 or a.lease_token <> $3)))
-  returning r.id, r.workspace_id, r."to", r.account, r.attempts, r.sending_at
+  returning r.id, r.workspace_id, r.address_key, r.account, r.attempts, r.sending_at
 ), learned as (
   insert into duly.attempt as a
-    (delivery_id, lease_token, workspace_id, number, account, address_hash, outcome, provider_id, began_at, took_ms)
-  select id, $3, workspace_id, attempts, account, hashtextextended("to", 0), 'accepted', $7, sending_at, 0
+    (delivery_id, lease_token, workspace_id, number, account, address_key, outcome, provider_id, began_at, took_ms)
+  select id, $3, workspace_id, attempts, account, address_key, 'accepted', $7, sending_at, 0
   from resolved where $7::text is not null
   on conflict (delivery_id, lease_token, workspace_id) do update set provider_id = coalesce(a.provider_id, excluded.provider_id)
 )

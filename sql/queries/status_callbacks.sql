@@ -9,7 +9,7 @@ with c as (
     $1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[]
   ) with ordinality as c (id, attempt, provider_id, word, state, reason, code, detail, retry_seconds, n)
 ), before as (
-  select r.id, r.workspace_id, r.state, r.lease_token, r.attempts, r.provider_id, r."to", c.n
+  select r.id, r.workspace_id, r.state, r.lease_token, r.attempts, r.provider_id, r.address_key, c.n
   from c join duly.delivery_row r on r.id = c.id
   for update of r
 ), moved as (
@@ -36,12 +36,12 @@ with c as (
   -- The reconciler must know whose this message is: the call of a daemon that died has no attempt yet, and of
   -- equal messages it may have given us another one's. What was queued again has lost its call's token.
   insert into duly.attempt as a
-    (delivery_id, lease_token, workspace_id, number, account, address_hash, outcome, provider_id, began_at, took_ms)
+    (delivery_id, lease_token, workspace_id, number, account, address_key, outcome, provider_id, began_at, took_ms)
   select b.id,
          coalesce(case when b.state not in ('queued', 'leased') then b.lease_token end,
                   (select max(k.lease_token) from duly.attempt k where k.delivery_id = b.id and k.number = c.attempt),
                   0),
-         b.workspace_id, c.attempt, $10, hashtextextended(b."to", 0), 'accepted', c.provider_id, now(), 0
+         b.workspace_id, c.attempt, $10, b.address_key, 'accepted', c.provider_id, now(), 0
   from c join before b on b.n = c.n
   where c.state is not null and b.attempts = c.attempt and b.provider_id is distinct from c.provider_id
     and b.state in ('queued', 'leased', 'sending', 'uncertain', 'sent')

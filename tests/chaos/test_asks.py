@@ -15,6 +15,7 @@ from daemon.queue.rescuer import Rescuer
 from daemon.store.database import Connection, Database, DatabaseDown
 from daemon.store.sql import query
 from tests.chaos.test_fencing import Remembering, enqueue, member
+from tests.support import plain_unsealer
 
 
 class Answering(Remembering):
@@ -116,10 +117,10 @@ class Flaky(Database):
 
     away = True
 
-    async def fetchrow(self, query: str, *args: object) -> asyncpg.Record | None:
-        if self.away and "rivals" in query:
+    async def fetch(self, query: str, *args: object) -> list[asyncpg.Record]:
+        if self.away and "nobody can place yet" in query:
             raise DatabaseDown("gone")
-        return await super().fetchrow(query, *args)
+        return await super().fetch(query, *args)
 
 
 async def test_an_ask_that_an_outage_cut_short_is_asked_again_at_once(dsn: str, conn: Connection) -> None:
@@ -127,7 +128,7 @@ async def test_an_ask_that_an_outage_cut_short_is_asked_again_at_once(dsn: str, 
     asking = Asking(Answering(), Renderer(None, {}), 60, resend=False, max_attempts=5)
     database = Flaky(lambda: dsn)
     async with member(database) as asker:
-        reconciler = Reconciler(database, asker, lambda: {"main": asking})
+        reconciler = Reconciler(database, asker, plain_unsealer(database), lambda: {"main": asking})
         assert await reconciler.once() == 1
         database.away = False
         assert await reconciler.once() == 1

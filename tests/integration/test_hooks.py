@@ -191,6 +191,7 @@ async def record_accepted(site: Site, conn: Connection, delivery: uuid.UUID) -> 
     call = Delivery(
         id=delivery, workspace_id=row["workspace_id"], workspace="clinic", channel=Channel.SMS, to=row["to"],
         body="Hello", category="transactional", priority=2, attempts=0, segments=1, lease_token=TOKEN, leased_at=0.0,
+        address_key=row["address_key"],
     )  # fmt: skip
     site.inbox.recorder.put(Done(call, "main", Accepted(f"SM{delivery}-1"), Next(State.SENT), 0.0, 0.01))
 

@@ -45,6 +45,7 @@ WRITES = {
     "remove_address",
     "record_consents",
     "do_not_contact_batch",
+    "erase",
 }
 MAY_CALL = {
     "duly_reader": READS,

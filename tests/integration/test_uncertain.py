@@ -25,7 +25,7 @@ from daemon.sandbox.messages import Message, Status
 from daemon.sandbox.settings import SandboxSettings
 from daemon.store.database import Connection, Database
 from tests.integration.stage import NUMBER, Stage
-from tests.support import ACCOUNT_SID, AUTH_TOKEN, SENDER, until
+from tests.support import ACCOUNT_SID, AUTH_TOKEN, SENDER, plain_unsealer, until
 
 # twilio's own client, in this process: see aiohttp 3.14.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -60,7 +60,10 @@ class Scene:
         render = Renderer(None, {})
         asking = Asking(platform, render, 60.0, resend=False, max_attempts=5)
         membership = Membership(database, "test", 30)
-        self.reconcilers = [Reconciler(database, membership, lambda: {"main": asking}) for _ in range(2)]
+        self.reconcilers = [
+            Reconciler(database, membership, plain_unsealer(database), lambda: {"main": asking})
+            for _ in range(2)
+        ]
         self.recorder = Recorder(database, lambda _: Policies(lambda _: [], 5))
         self._tokens = 0
 
@@ -80,8 +83,8 @@ class Scene:
     async def had_attempt(self, delivery: UUID, number: int, provider_id: str) -> None:
         """An earlier call of it, whose end is known."""
         await self.stage.conn.execute(
-            "insert into duly.attempt (delivery_id, lease_token, workspace_id, number, account, address_hash,"
-            " outcome, provider_id, began_at, took_ms) select id, 1000 + $2, workspace_id, $2, 'main', 0, 'accepted',"
+            "insert into duly.attempt (delivery_id, lease_token, workspace_id, number, account,"
+            " outcome, provider_id, began_at, took_ms) select id, 1000 + $2, workspace_id, $2, 'main', 'accepted',"
             " $3, now(), 5 from duly.delivery_row where id = $1",
             delivery,
             number,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import tomllib
 from pathlib import Path
@@ -14,7 +15,11 @@ from pydantic.fields import FieldInfo
 from daemon.config import PLATFORM_KINDS, Config, RetryRule, WorkspaceConfig, parse_config
 
 TEXT = (Path(__file__).parents[2] / "config.example.toml").read_text()
-ENVIRON = {"TWILIO_AUTH_TOKEN": "t0ken", "DULY_WEB_PASSWORD": "passw0rd"}
+ENVIRON = {
+    "TWILIO_AUTH_TOKEN": "t0ken",
+    "DULY_WEB_PASSWORD": "passw0rd",
+    "DULY_KEY_2026_11": base64.b64encode(bytes(32)).decode(),
+}
 SETTING = re.compile(r"^#(?=\[|[a-z_]+ = )", re.MULTILINE)
 FROM_OTHERS = {"node"}  # a default that is the host's name
 
@@ -76,7 +81,7 @@ def test_the_example_with_every_setting_live_differs_from_the_defaults_only_wher
     live = parse_config(uncommented(), environ=ENVIRON).redacted()
     plain = parse_config("", environ={}).redacted()
     lines = written_lines()
-    for table in ("database", "daemon", "web", "limits", "rules", "sandbox"):
+    for table in ("database", "daemon", "web", "limits", "rules", "privacy", "sandbox"):
         for key, value in plain[table].items():
             says_so = "# no default" in lines[table, key] or key in FROM_OTHERS
             assert live[table][key] == value or says_so, f"{table}.{key}"

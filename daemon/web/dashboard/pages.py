@@ -15,6 +15,7 @@ from aiohttp import hdrs, web
 from daemon.config import Config
 from daemon.model import State
 from daemon.queue.dispatcher import Dispatcher
+from daemon.sealing.keys import DataKeys
 from daemon.store import overview
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.overview import Search
@@ -45,8 +46,10 @@ class Dashboard:
         parts: Callable[[], Mapping[str, str | None]],
         dispatcher: Dispatcher,
         access: Access,
+        keys: DataKeys,
     ) -> None:
         self._database = database
+        self._keys = keys
         self._boards = Boards(database, config, parts, dispatcher)
         self._access = access
         self._stand_in = StandIn(lambda: config().sandbox.url)
@@ -123,7 +126,7 @@ class Dashboard:
         except ValueError:
             raise web.HTTPBadRequest(text="That is no delivery's id: it has 32 hexadecimal digits.") from None
         async with self._searching:
-            opened = await overview.open_delivery(self._database, delivery_id)
+            opened = await overview.open_delivery(self._database, delivery_id, self._keys)
         if opened is None:
             raise web.HTTPNotFound(text="There is no delivery with this id.")
         timeline = opened.timeline
