@@ -188,7 +188,7 @@ OPEN = Gate()
 class Sealed(NamedTuple):
     """What of a delivery was leased sealed; None: it is in clear."""
 
-    message_id: UUID
+    message_id: UUID | None
     to: bytes | None
     message: bytes | None  # body and metadata
 

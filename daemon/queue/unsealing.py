@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from uuid import UUID
 
 import asyncpg
 import orjson
@@ -97,5 +96,4 @@ def sealed_of(row: asyncpg.Record) -> Sealed | None:
     """What lease.sql and ask_claim.sql say of a delivery's sealing."""
     if row["sealed_to"] is None and row["sealed_message"] is None:
         return None
-    message_id: UUID = row["message_id"]
-    return Sealed(message_id, row["sealed_to"], row["sealed_message"])
+    return Sealed(row["message_id"], row["sealed_to"], row["sealed_message"])

@@ -16,8 +16,9 @@ with due as (
             extract(epoch from now() - r.state_at)::float8 as uncertain_seconds
 )
 select c.id, c.workspace_id, w.name as workspace, c.lease_token, c.account, c.channel::text as channel, c.priority,
-       c."to", c.address_key, c.message_id, c.sealed as sealed_to, m.sealed as sealed_message, c.attempts, c.forgiven, c.segments, c.asks, c.reason, c.sending_at, c.uncertain_seconds, m.body,
-       m.category,
+       c."to", c.address_key, case when m.sealed is not null then c.message_id end as message_id,
+       c.sealed as sealed_to, m.sealed as sealed_message, c.attempts, c.forgiven, c.segments, c.asks, c.reason,
+       c.sending_at, c.uncertain_seconds, m.body, m.category,
        case when m.metadata ? 'media_urls' then jsonb_build_object('media_urls', m.metadata -> 'media_urls')::text
             else '{}' end as metadata,
        (select count(*)::int from duly.resolution v

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -15,8 +17,13 @@ import pytest_asyncio
 
 from daemon.config import parse_config
 from daemon.queue.publisher import publish_rules
+from daemon.queue.retention import Retention
+from daemon.queue.sealer import Sealer
 from daemon.sandbox.app import Sandbox
+from daemon.sealing.envelope import KeyRing
+from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database
+from daemon.store.export import document, find
 from daemon.store.sql import query, sql_dir
 from tests.support import free_port, running, toml, until
 
@@ -642,6 +649,33 @@ async def test_a_daemon_in_the_daemons_role_does_its_work(
         await until(delivered)
         assert await daemon.stop() == 0
         assert "permission denied" not in daemon.log
+
+
+async def test_the_daemons_role_seals_exports_erases_and_removes_what_is_old(
+    dsn: str, daemon_login: str, conn: Connection
+) -> None:
+    database = Database(lambda: dsn_for(dsn, daemon_login))
+    ring = KeyRing({"a": bytes(32)}, "a")
+    keys = DataKeys(database, lambda: ring)
+    sealer = Sealer(database, keys, lambda: {"clinic": True}, asyncio.Event())
+    await sealer.once()
+    delivery = await enqueue(conn)
+    assert await sealer.once() == 2
+    await keys.renew(1)
+    assert (await sealer.once(), await keys.rewrap()) == (2, 0)
+    async with database.acquire() as daemon, daemon.transaction():
+        person = await find(daemon, "clinic", "sms", "+14155550123", None)
+        assert person is not None
+        text = b"".join([piece async for piece in document(daemon, person, Counter(), keys)])
+    assert json.loads(text)["deliveries"][0]["body"] == "Hello"
+    config = parse_config("[privacy]\nkeep_bodies_days = 1\nkeep_facts_days = 2", environ={})
+    assert not (await Retention(database, lambda: config, asyncio.Event()).once()).total()
+    hold = ("clinic", "me", "why", "sms", "+14155550123")
+    assert await database.fetchrow(query("legal_hold_begin"), *hold)
+    assert await database.fetchrow(query("legal_hold_end"), *hold)
+    await database.fetchrow(query("erase"), *hold, None)
+    assert await conn.fetchval("select reason from duly.delivery_row where id = $1", delivery) == "erased"
+    await database.close()
 
 
 async def test_the_daemons_role_removes_nothing_and_changes_no_schema(

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +18,6 @@ from daemon.platforms.base import Found
 from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.sealer import Sealer
 from daemon.queue.unsealing import Unsealer, sealed_of
-from daemon.sandbox.app import Sandbox
 from daemon.sealing.envelope import KeyRing
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database
@@ -31,7 +27,6 @@ from daemon.store.timeline import load
 from tests.chaos.test_fencing import Remembering, member
 from tests.integration import people
 from tests.integration.people import MAIL, NUMBER, SECRET_BODY, campaign, traces, wrote
-from tests.integration.stage import Stage
 
 OLD, NEW, OTHER_KEY = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34))
 OTHER = "+14155550199"
@@ -73,17 +68,6 @@ async def sealing(conn: Connection, database: Database) -> Sealing:
     found = Sealing(database, KeyRing({"old": OLD, "new": NEW}, "old"), clinic=True, shop=False)
     await found.sealer.once()
     return found
-
-
-@pytest_asyncio.fixture
-async def stage(dsn: str, conn: Connection, sandbox: Sandbox, work_dir: Path) -> AsyncIterator[Stage]:
-    yield Stage(dsn, conn, sandbox, work_dir)
-
-
-def privacy(keys: dict[str, bytes], current: str) -> str:
-    """The TOML for a clinic that seals; its table stands in the TOML already."""
-    written = ", ".join(f'{name} = "{base64.b64encode(key).decode()}"' for name, key in keys.items())
-    return f'[workspaces.sealed]\nseal = true\n[privacy]\nkeys = {{ {written} }}\ncurrent = "{current}"\n'
 
 
 async def a_life(conn: Connection) -> list[UUID]:
