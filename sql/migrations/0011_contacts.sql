@@ -171,8 +171,11 @@ end $$;
 -- It is the one of that external id; without one, whoever has one of the addresses. An address belongs to one
 -- contact. What an unnamed guest has goes, with all else that is known of the guest, to the contact that it is given
 -- for: the guest has become known. What a named contact has is not taken from it: `error` says whose it is.
+--
+-- No sequential scans: a plan that is made while a table is still empty stays for as long as the transaction that
+-- fills it.
 create function duly.put_contact_checked(workspace duly.workspace, item jsonb, out id uuid, out change text, out error text)
-language plpgsql
+language plpgsql set enable_seqscan = off
 as $$
 #variable_conflict use_variable
 declare
@@ -434,7 +437,7 @@ create function duly.consent_checked(
   workspace duly.workspace, channel text, "to" text, said text, category text, words text, source text, proof jsonb,
   at timestamptz, out id uuid, out state text, out repeated boolean, out skipped bigint, out error text
 )
-language plpgsql
+language plpgsql set enable_seqscan = off -- as in put_contact_checked
 as $$
 #variable_conflict use_variable
 declare

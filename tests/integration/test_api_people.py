@@ -28,10 +28,9 @@ class Api:
     ) -> tuple[int, Any, str]:
         """The status, the JSON and the request's id."""
         url = f"{self._daemon.url}/api/v1/workspaces/{workspace}/{path}"
-        given: dict[str, Any] = {} if body is None else {"json": body}
         async with (
             aiohttp.ClientSession() as session,
-            session.request(method, url, params=query, **given) as response,
+            session.request(method, url, params=query, json=body) as response,
         ):
             return response.status, await response.json(content_type=None), response.headers["X-Request-Id"]
 

@@ -231,6 +231,31 @@ async def test_two_who_put_the_same_guest_in_at_once_make_one(dsn: str, conn: Co
         await other.close()
 
 
+async def test_many_in_one_transaction_are_looked_up_and_not_searched_for(conn: Connection) -> None:
+    """Also where the tables were known to be empty when the transaction began."""
+    await conn.execute("vacuum analyze duly.contact, duly.address, duly.consent")
+    numbers = [f"+1415{5_000_000 + n}" for n in range(600)]
+    async with conn.transaction():
+        for _ in range(2):
+            await put_many(
+                conn,
+                [
+                    {"external_id": f"p{number}", "addresses": [{"channel": "sms", "address": number}]}
+                    for number in numbers
+                ],
+            )
+            said = [
+                {"channel": "sms", "to": number, "state": "given", "at": "2026-01-01T00:00:00Z"}
+                for number in numbers
+            ]
+            await conn.execute("select duly.record_consents('clinic', $1::jsonb)", json.dumps(said))
+        searched = await conn.fetchval(
+            """select sum(seq_tup_read) from pg_stat_xact_user_tables
+               where schemaname = 'duly' and relname in ('contact', 'address', 'consent', 'suppression')"""
+        )
+    assert searched == 0
+
+
 # What is refused.
 
 
