@@ -480,6 +480,7 @@ begin
   delete from duly.ruling r where r.delivery_id = any (taken.old) and r.workspace_id = any (workspaces);
   delete from duly.resolution r where r.delivery_id = any (taken.old) and r.workspace_id = any (workspaces);
   delete from duly.decision p where p.delivery_id = any (taken.old) and p.workspace_id = any (workspaces);
+  delete from duly.answer n where n.delivery_id = any (taken.old) and n.workspace_id = any (workspaces);
   delete from duly.message m where m.id = any (taken.old) and m.workspace_id = any (workspaces);
   delete from duly.delivery_row d where d.id = any (taken.old) and d.workspace_id = any (workspaces);
   get diagnostics removed = row_count;

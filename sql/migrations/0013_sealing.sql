@@ -25,6 +25,21 @@ begin
   end if;
   return new;
 end $$;
+
+-- An address that is written in clear over what was sealed is asked for again.
+create function duly.ask_for_sealing_again() returns trigger
+language plpgsql
+as $$
+begin
+  if new.address <> '' and old.sealed is not null and new.sealed is not distinct from old.sealed then
+    new.sealed := null;
+    new.sealed_with := 0;
+  end if;
+  return new;
+end $$;
+
+create trigger seal_again before update of address on duly.address
+  for each row execute function duly.ask_for_sealing_again();
 create trigger seal before insert on duly.address for each row execute function duly.ask_for_sealing();
 create trigger seal before insert on duly.inbound for each row execute function duly.ask_for_sealing();
 create trigger seal before insert on duly.conversation for each row execute function duly.ask_for_sealing();

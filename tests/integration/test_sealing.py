@@ -127,6 +127,18 @@ async def test_what_is_sealed_is_in_no_column_of_any_table(conn: Connection, sea
     assert {row["to"] for row in shown} == {"<sealed>"}
 
 
+async def test_an_address_written_over_a_sealed_one_is_sealed_again(
+    conn: Connection, sealing: Sealing
+) -> None:
+    put = "select duly.put_contact('clinic', external_id => 'p1', addresses => $1::jsonb)"
+    await conn.execute(put, f'[{{"channel": "sms", "address": "{NUMBER}"}}]')
+    assert await sealing.sealer.once() == 1
+    await conn.execute(put, f'[{{"channel": "sms", "address": "{NUMBER}", "verified": true}}]')
+    assert await sealing.sealer.once() == 1
+    assert await conn.fetchval("select count(*) from duly.address where address <> ''") == 0
+    assert await traces(conn, (NUMBER,)) == []
+
+
 async def test_what_a_person_writes_is_sealed_before_it_is_stored(
     conn: Connection, database: Database, sealing: Sealing
 ) -> None:
