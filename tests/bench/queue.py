@@ -83,7 +83,7 @@ async def raw(dsn: str, conn: Connection, messages: int) -> Took:
                 [0.0] * of,
                 [True] * of,
                 [1] * of,
-                [row["to"] for row in rows],
+                [row["address_key"] for row in rows],
                 ["accepted"] * of,
                 [201] * of,
                 [None] * of,

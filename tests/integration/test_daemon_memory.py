@@ -156,7 +156,7 @@ async def test_each_statement_touches_no_more_pages_than_its_batch_needs(
         each(0.0),
         each(True),
     )
-    facts = (each(1), each("+14155550123"), each("accepted"), each(201), each(None), each(0.1), each(20))
+    facts = (each(1), keys, each("accepted"), each(201), each(None), each(0.1), each(20))
     pages["record"] = await explained(conn, "record", ids, of, each(token), *outcome, *facts, "main", [], [])
     word = (each(1), [f"SM{n}" for n in range(hundred)], each("delivered"), each("delivered"))
     rest = (each(None), each(None), each(None), each(0.0))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -16,6 +17,7 @@ from daemon.chaos.evidence import MOST_SHOWN, Outcome, explained
 from daemon.chaos.opt_out.figures import Tally, hollow, tally
 from daemon.chaos.opt_out.judging import Bad, Evidence, Fault, Judge, Row, Stopped
 from daemon.chaos.opt_out.plan import Planned
+from daemon.chaos.opt_out.racing import Queued
 from daemon.chaos.opt_out.rules import CAPS
 from daemon.chaos.verdict import Arrival
 from daemon.store.database import Connection
@@ -26,13 +28,16 @@ async def gather(
     conn: Connection,
     *,
     planned: Sequence[Planned],
+    queued: Mapping[UUID, Queued],
     stopped: Sequence[Stopped],
     arrivals: Sequence[Arrival],
     quiet: Mapping[str, tuple[datetime, datetime]],
     logs: Path,
 ) -> Evidence:
     """The evidence, once all has come to rest; a copy is left with the logs."""
-    rows = [Row(**row) for row in await conn.fetch(query("chaos_race_rows"))]
+    ids, was = list(queued), list(queued.values())
+    columns = [each.number for each in was], [each.to for each in was], [each.due_seconds for each in was]
+    rows = [Row(**row) for row in await conn.fetch(query("chaos_race_rows"), ids, *columns)]
     charges = await conn.fetch(query("chaos_charges"), list(CAPS))
     for name, facts in (("deliveries", rows), ("stops", stopped), ("plan", planned)):
         lines = b"".join(orjson.dumps(asdict(fact), default=str) + b"\n" for fact in facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 import asyncpg
@@ -27,6 +27,14 @@ _MOST_HELD_BACK_SECONDS = 3.0
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 
+class Queued(NamedTuple):
+    """What a delivery was queued as: the plan's number, for whom, and seconds until due."""
+
+    number: int
+    to: str
+    due_seconds: float
+
+
 class Racer:
     """Plays a plan over connections of its own. `stopped`: every stop that was in time or holds for what comes."""
 
@@ -39,6 +47,7 @@ class Racer:
         self._held_back_seconds = 0.0
         self._ids: dict[int, asyncio.Future[UUID]] = {}
         self.stopped: list[Stopped] = []
+        self.queued: dict[UUID, Queued] = {}  # the database forgets whose a delivery of an erased person was
 
     async def run(self, began: float) -> None:
         """Returns when all is queued and every stop has been answered. `began`: by the loop's clock."""
@@ -82,18 +91,20 @@ class Racer:
         async with pool.acquire() as conn:
             if planned.zone is not None:
                 await conn.execute(query("chaos_person"), planned.workspace, planned.to, planned.zone)
+            due_seconds = self._began + planned.due - asyncio.get_running_loop().time()
             delivery = await conn.fetchval(
                 query("chaos_enqueue"),
                 planned.workspace,
                 planned.to,
                 f"Message {planned.number}",
-                self._began + planned.due - asyncio.get_running_loop().time(),
+                due_seconds,
                 planned.priority,
                 None,
                 None,
                 planned.number,
                 planned.category,
             )
+        self.queued[delivery] = Queued(planned.number, planned.to, due_seconds)
         self._ids[planned.number].set_result(delivery)
 
     async def _stop(self, pool: Pool, planned: Planned, kind: Stop) -> None:

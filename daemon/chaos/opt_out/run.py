@@ -87,6 +87,7 @@ class Race:
                 evidence = await gathering.gather(
                     conn,
                     planned=planned,
+                    queued=racer.queued,
                     stopped=racer.stopped,
                     arrivals=await cluster.arrivals(),
                     quiet=quiet(quiet_at),
