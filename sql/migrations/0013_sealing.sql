@@ -318,6 +318,7 @@ declare
   seed text := duly.new_id();
   id_prefix text := left(seed, 24);
   id_base bigint := ('x' || right(seed, 12))::bit(48)::bigint & x'7fffffffffff'::bigint;
+  listed boolean; -- whether anybody must not be written to: else nobody is looked for
 begin
   select * into u from duly.upload as found
   where found.id = upload and found.workspace_id in (select duly.writable_workspaces())
@@ -331,6 +332,7 @@ begin
     raise exception 'body: all lines of this upload have one message: only to, due_at, priority and expires_at differ'
       using errcode = '22023';
   end if;
+  listed := exists (select from duly.suppression s where s.workspace_id in (u.workspace_id, 0));
   select * into workspace from duly.workspace w where w.id = u.workspace_id;
   seal := case when workspace.seal then 0 end;
   select m.body into shared_body from duly.message m where m.id = u.message_id and m.workspace_id = u.workspace_id;
@@ -393,8 +395,8 @@ begin
         from checked c
         left join lateral (
           select s.reason from duly.suppression s
-          where s.address_key = c.address_key and s.workspace_id in (u.workspace_id, 0) and s.channel in ('', u.channel::text)
-            and s.category in ('', c.category) and s.account = ''
+          where listed and s.address_key = c.address_key and s.workspace_id in (u.workspace_id, 0)
+            and s.channel in ('', u.channel::text) and s.category in ('', c.category) and s.account = ''
           limit 1
         ) stop on true
         where c.error is null

@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import asyncpg
 import orjson
@@ -36,7 +37,17 @@ _PEERS = ("procrastinate", "pgqueuer")
 _CONNECTIONS = (1, 8)
 _PROGRAM = Path(__file__).parent / "contestants" / "python" / "enqueue.py"
 _TEXT = "Hello, your appointment is tomorrow at nine, and parking is behind the house"
-_DELIVERY = ("id", "workspace_id", "message_id", "channel", "priority", "segments", "due_at", "to")
+_DELIVERY = (
+    "id",
+    "workspace_id",
+    "message_id",
+    "channel",
+    "priority",
+    "segments",
+    "due_at",
+    "to",
+    "address_key",
+)
 _MESSAGE = ("id", "workspace_id", "body", "category")
 
 
@@ -116,7 +127,10 @@ async def _prepare(conn: Connection, directory: Path, rows: int) -> Work:
         own,
         shared,
         [orjson.dumps(items[n : n + 1000]).decode() for n in range(0, min(rows, 20_000), 1000)],
-        "".join(f"{id},1,{id},sms,3,1,{now},{a}\n" for id, a in zip(ids, to, strict=True)).encode(),
+        "".join(
+            f"{id},1,{id},sms,3,1,{now},{a},{uuid5(NAMESPACE_OID, a)}\n"
+            for id, a in zip(ids, to, strict=True)
+        ).encode(),
         "".join(f'{id},1,"{b}",transactional\n' for id, b in zip(ids, bodies, strict=True)).encode(),
     )
 
