@@ -66,10 +66,12 @@ async def test_what_is_urgent_goes_next_however_much_bulk_waits(
 async def test_bulk_still_moves_while_urgent_messages_keep_coming(
     work_dir: Path, dsn: str, port: int, conn: Connection, sandbox: Sandbox
 ) -> None:
+    # All are there when it starts: else what it leases first hangs on how long the queueing takes.
+    await conn.execute("select duly.register_workspace('clinic')")
+    bulk = set(await enqueue(conn, 500, priority=BULK))
+    normal = set(await enqueue(conn, 500, first=500, priority=NORMAL))
+    await enqueue(conn, 500, first=1000, priority=HIGH)
     async with daemon_on(work_dir, dsn, sandbox, port, account="rate_per_second = 40"):
-        bulk = set(await enqueue(conn, 500, priority=BULK))
-        normal = set(await enqueue(conn, 500, first=500, priority=NORMAL))
-        await enqueue(conn, 500, first=1000, priority=HIGH)
         begun = sandbox.ledger.accepted
         await taken(sandbox, begun + 160)
         during = deliveries(sandbox.ledger)[begun + 48 : begun + 160]
