@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemon.content.opt_out import WORDINGS, confirmation, footer, with_footer, wording
+from daemon.content.opt_out import WORDINGS, confirmation, footer, wording
 from daemon.rules.keywords import Intent, recognise
 from daemon.rules.segments import GSM7_BASIC, Encoding, segments
 
@@ -78,65 +78,6 @@ def test_a_language_tag_is_cut_short_until_there_is_a_text(tag: str, named: str)
     assert named in footer(tag)
 
 
-@pytest.mark.parametrize(
-    ("body", "business", "expected"),
-    [
-        ("See you at 5.", None, "See you at 5.\nReply STOP to opt out"),
-        ("See you at 5. \n", "Acme", "See you at 5.\nAcme\nReply STOP to opt out"),
-        ("Acme: see you at 5.", "Acme", "Acme: see you at 5.\nReply STOP to opt out"),
-        ("ACME! sees you", "acme", "ACME! sees you\nReply STOP to opt out"),
-        ("Acmeville sees you", "Acme", "Acmeville sees you\nAcme\nReply STOP to opt out"),
-        ("Sale! Text STOP to end", None, "Sale! Text STOP to end"),
-        ("Sale! Txt STOP 2 quit", None, "Sale! Txt STOP 2 quit"),
-        ('Sale! Reply with "STOP".', "Acme", 'Sale! Reply with "STOP".\nAcme'),
-        ("Sale! STOP to unsubscribe", None, "Sale! STOP to unsubscribe"),
-        ("Promo ! STOP au 36111", None, "Promo ! STOP au 36111"),
-        ("Oferta: responda BAJA y listo", None, "Oferta: responda BAJA y listo"),
-        (
-            "Oferta\nResponda BAJA para no recibir mensajes",
-            None,
-            "Oferta\nResponda BAJA para no recibir mensajes",
-        ),
-        ("Reply CANCEL to cancel the appointment.", None, None),
-        ("Please reply. The bus STOP is closed.", None, None),
-        ("Don't stop now, reply today", None, None),
-        ("The STOP sign at the corner", None, None),
-        ("", None, "Reply STOP to opt out"),
-        ("", "Acme", "Acme\nReply STOP to opt out"),
-    ],
-)
-def test_what_a_message_already_says_is_not_said_again(
-    body: str, business: str | None, expected: str | None
-) -> None:
-    said = with_footer(body, business, "Reply STOP to opt out")
-    assert said == (f"{body}\nReply STOP to opt out" if expected is None else expected)
-
-
-def test_without_a_footer_or_a_name_nothing_is_added() -> None:
-    assert with_footer("Hi ", None, "") == "Hi "
-    assert with_footer("Hi ", " ", " ") == "Hi "
-
-
-@UNHURRIED
-@given(st.text(max_size=80), st.none() | st.text(max_size=30), languages | st.text(max_size=40))
-def test_a_footer_is_added_once_however_often_it_is_asked_for(
-    body: str, business: str | None, language: str
-) -> None:
-    text = footer(language) if language in WORDINGS else language
-    once = with_footer(body, business, text)
-    assert with_footer(once, business, text) == once
-    assert once.startswith(body.rstrip())
-
-
-@UNHURRIED
-@given(st.sampled_from(ORDINARY), st.none() | names, languages)
-def test_after_an_ordinary_message_there_is_an_instruction(
-    body: str, business: str | None, language: str
-) -> None:
-    said = with_footer(body, business, footer(language))
-    assert WORDINGS[language].word in said or "STOP" in said
-
-
 @UNHURRIED
 @given(intents, languages, names, contacts)
 def test_a_confirmation_is_one_part_and_names_the_sender(
@@ -193,5 +134,6 @@ def test_an_echoed_confirmation_is_no_keyword(intent: Intent, language: str, bus
 def test_an_echoed_message_with_its_footer_is_no_opt_out(
     body: str, business: str | None, language: str
 ) -> None:
-    found = recognise(with_footer(body, business, footer(language)))
+    lines = [body, business, footer(language)]
+    found = recognise("\n".join(line for line in lines if line))
     assert found is None or found.intent is not Intent.STOP
