@@ -61,7 +61,7 @@ def _rules(rules: Rules) -> dict[str, Any]:
 
 
 def _hours(hours: QuietHours | None) -> str | None:
-    return None if hours is None else f"{hours.begins:%H:%M}-{hours.ends:%H:%M}"
+    return None if hours is None else str(hours).replace(" to ", "-")
 
 
 def _choice(choice: str | Assume) -> str:

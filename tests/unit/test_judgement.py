@@ -10,6 +10,7 @@ import pytest
 
 from daemon.config import parse_config
 from daemon.model import Channel, Reason
+from daemon.queue.rule_sets import rule_sets
 from daemon.queue.rulebook import Rulebook, rules_of
 from daemon.rules.answers import Allow, Defer, Skip
 from daemon.rules.caps import Cap
@@ -129,3 +130,8 @@ def test_a_category_without_rules_is_asked_nothing() -> None:
     assert book.of("clinic", "opt_out_reply") is None
     assert book.of("clinic", "marketing") is not None
     assert book.of("clinic", "marketing") is book.of("clinic", "marketing")
+
+
+def test_the_database_is_told_of_hours_to_the_second() -> None:
+    config = parse_config('[rules]\nquiet_hours = { marketing = "21:00:30-08:00" }', environ={})
+    assert rule_sets(config)[""]["categories"]["marketing"]["hours"] == "21:00:30-08:00"
