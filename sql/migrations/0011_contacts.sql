@@ -367,9 +367,10 @@ begin
   return owner is not null;
 end $$;
 
--- As before; what is recorded late does not undo what was said since: a yes lifts no later no, and a no does not
--- suppress what a later yes has allowed.
-create or replace function duly.consent_recorded(
+-- The one place that writes consent, and what follows from it: a withdrawal suppresses and ends what waits, a yes
+-- lifts what an earlier withdrawal suppressed. What is recorded late does not undo what was said since: a yes lifts no
+-- later no, and a no does not suppress what a later yes has allowed. Returns the id, and how many deliveries were ended.
+create function duly.consent_recorded(
   workspace integer, key uuid, channel text, category text, account text, state text, source text, words text,
   proof jsonb, who text, at timestamptz, out id uuid, out skipped bigint
 )
@@ -471,7 +472,8 @@ begin
   end if;
 end $$;
 
-create or replace function duly.record_consent(
+-- Records a yes, a no, or that a yes has been asked for. `channel`, `category` empty: all. Raises 22023.
+create function duly.record_consent(
   workspace text, channel text, "to" text, state text, category text default '', words text default null,
   source text default 'sql', proof jsonb default '{}', at timestamptz default now()
 ) returns uuid
@@ -576,7 +578,7 @@ begin
 end $$;
 
 -- Makes a workspace known, or changes its settings. Returns its id. Footers and their categories come together.
-drop function duly.register_workspace(text, interval, jsonb, text[]);
+drop function duly.register_workspace(text, interval);
 create function duly.register_workspace(
   name text, duplicate_window interval default null, footers jsonb default null, footer_categories text[] default null,
   double_opt_in boolean default false
@@ -612,6 +614,10 @@ end $$;
 revoke all on all functions in schema duly from public;
 grant execute on function
   duly.put_contact(text, text, text, text, text, text, integer, jsonb, jsonb), duly.put_contacts(text, jsonb),
-  duly.remove_address(text, text, text), duly.record_consents(text, jsonb), duly.do_not_contact_batch(text, jsonb, boolean)
+  duly.remove_address(text, text, text), duly.record_consents(text, jsonb),
+  duly.record_consent(text, text, text, text, text, text, text, jsonb, timestamptz), duly.do_not_contact_batch(text, jsonb, boolean)
   to duly_producer, duly_daemon;
-grant execute on function duly.register_workspace(text, interval, jsonb, text[], boolean) to duly_daemon;
+grant execute on function
+  duly.register_workspace(text, interval, jsonb, text[], boolean),
+  duly.consent_recorded(integer, uuid, text, text, text, text, text, text, jsonb, text, timestamptz)
+  to duly_daemon;

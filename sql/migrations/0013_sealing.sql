@@ -186,7 +186,8 @@ begin
 end $$;
 
 -- The one place that queues one: a new delivery's id, the id that this idempotency key has already, or an error.
--- As before; what a workspace that seals has queued is asked for, and of who was erased nothing is kept.
+-- As before; the workspace's footer is appended, what must not be written to is skipped at once, with its reason, what a
+-- workspace that seals has queued is asked for, and of who was erased nothing is kept.
 create or replace function duly.enqueue_checked(
   workspace duly.workspace, channel text, "to" text, body text, due_at timestamptz, priority integer,
   idempotency_key text, category text, expires_at timestamptz, template text, variables jsonb, metadata jsonb,
@@ -297,7 +298,7 @@ begin
 end $$;
 
 -- Queues the lines after `after_line` up to `last_line` in one transaction, and answers which were refused and why.
--- As before; with sealing and erasure as in duly.enqueue_checked.
+-- As before; with footers, suppressions, sealing and erasure as in duly.enqueue_checked.
 create or replace function duly.upload_lines(
   upload uuid, after_line bigint, last_line bigint, lines bigint[], "to" text[], body text[] default null,
   due_at timestamptz[] default null, priority integer[] default null, idempotency_key text[] default null,
@@ -422,8 +423,8 @@ begin
 end $$;
 
 -- Queues an answer to a keyword, before all else, and for five minutes: a later confirmation would be a message of
--- its own. It passes the suppression that it confirms. Returns its delivery. As before, and sealed where the workspace asks.
-create or replace function duly.answer_keyword(workspace integer, inbound uuid, channel text, "to" text, body text) returns uuid
+-- its own. It passes the suppression that it confirms. Returns its delivery.
+create function duly.answer_keyword(workspace integer, inbound uuid, channel text, "to" text, body text) returns uuid
 language plpgsql security definer set search_path = duly, pg_temp
 as $$
 declare
@@ -466,6 +467,7 @@ end $$;
 revoke all on all functions in schema duly from public;
 grant execute on function
   duly.set_sealing(text, boolean), duly.ask_for_older(integer, integer),
-  duly.put_sealed(text, integer, text[], smallint[], bytea[], smallint)
+  duly.put_sealed(text, integer, text[], smallint[], bytea[], smallint),
+  duly.answer_keyword(integer, uuid, text, text, text)
   to duly_daemon;
 grant select, insert, update on duly.data_key to duly_daemon;
