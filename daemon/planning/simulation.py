@@ -104,13 +104,15 @@ async def simulate(
     found = []
     for begin in range(0, len(proposed), _CHUNK):
         chunk = {uuid4(): each for each in proposed[begin : begin + _CHUNK]}
+        keys = await conn.fetch(query("address_keys"), channel.value, [each.to for each in chunk.values()])
+        of = len(chunk)
         rows = await conn.fetch(
-            query("simulate"),
+            query("rule_context"),
             list(chunk),
-            workspace_id,
-            [each.to for each in chunk.values()],
-            channel.value,
-            category,
+            [workspace_id] * of,
+            [row["key"] for row in keys],
+            [channel.value] * of,
+            [category] * of,
         )
         known = {row["id"]: row for row in rows}
         found += [

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from daemon.model import Delivery, Reason
+from daemon.queue.holding import held_columns
+from daemon.rules.answers import Defer, Ruling, Skip
+from daemon.rules.judgement import Verdict
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
@@ -35,26 +36,17 @@ async def charge(conn: Connection, capped: Sequence[Delivery]) -> set[UUID]:
     )
     full: dict[UUID, Any] = {row["id"]: row for row in rows}
     if full:
-        held = [_held(d, full[d.id]) for d in capped if d.id in full]
-        await conn.execute(query("hold_back"), *map(list, zip(*held, strict=True)), "marked")
+        columns = held_columns(_held(d, full[d.id]) for d in capped if d.id in full)
+        await conn.execute(query("hold_back"), *columns, "marked")
     return set(full)
 
 
-def _held(delivery: Delivery, row: Any) -> tuple[object, ...]:
-    """One line of hold_back.sql's arrays."""
+def _held(delivery: Delivery, row: Any) -> tuple[Delivery, Verdict, str]:
     charge = next(each for each in delivery.gate.charges if each.cap == row["cap"])
-    until = None if charge.skips else row["free_at"] or charge.ends
-    ruling: dict[str, Any] = {"rule": "cap", "answer": "skip" if charge.skips else "defer"}
-    ruling |= {"reason": Reason.CAP_REACHED.value, "because": {"cap": row["cap"], "used": row["used"]}}
-    if until is not None:
-        ruling["until"] = until.isoformat()
-    return (
-        delivery.id,
-        delivery.workspace_id,
-        delivery.lease_token,
-        "skipped" if charge.skips else "queued",
-        Reason.CAP_REACHED.value,
-        f"cap: {row['cap']} was used up by another delivery",
-        until,
-        orjson.dumps([ruling]).decode(),
-    )
+    answer: Defer | Skip = Skip(Reason.CAP_REACHED)
+    if not charge.skips:
+        until = row["free_at"] or charge.ends
+        assert until is not None  # a calendar's period has an end, a window's room a time
+        answer = Defer(until, Reason.CAP_REACHED)
+    ruling = Ruling("cap", answer, {"cap": row["cap"], "used": row["used"]})
+    return delivery, Verdict((ruling,), answer), f"cap: {row['cap']} was used up by another delivery"

@@ -16,8 +16,9 @@ import orjson
 import structlog
 
 from daemon.model import Channel, Delivery
+from daemon.queue.holding import held_columns
 from daemon.queue.rulebook import Rulebook
-from daemon.rules.answers import Allow, Defer
+from daemon.rules.answers import Allow
 from daemon.rules.judgement import Known, Rules, Verdict, judge
 from daemon.store.database import Database
 from daemon.store.sql import query
@@ -55,7 +56,7 @@ class Judge:
                 asked.append((delivery, rules))
         if not asked:
             return free
-        known = await self._known([delivery for delivery, _ in asked])
+        known = await self._known(asked)
         held: list[tuple[Delivery, Verdict]] = []
         for delivery, rules in asked:
             verdict = judge(rules, known[delivery.id])
@@ -67,7 +68,8 @@ class Judge:
             await self._hold_back(held)
         return free
 
-    async def _known(self, deliveries: Sequence[Delivery]) -> dict[UUID, Known]:
+    async def _known(self, asked: Sequence[tuple[Delivery, Rules]]) -> dict[UUID, Known]:
+        deliveries = [delivery for delivery, _ in asked]
         rows = await self._database.fetch(
             query("rule_context"),
             [d.id for d in deliveries],
@@ -77,18 +79,20 @@ class Judge:
             [d.category for d in deliveries],
         )
         rows_by_id = {row["id"]: row for row in rows}
-        return {d.id: known_of(rows_by_id[d.id], d.channel, d.to, self._is_stand_in(d)) for d in deliveries}
+        return {
+            d.id: known_of(rows_by_id[d.id], d.channel, d.to, rules.verified_only and self._is_stand_in(d))
+            for d, rules in asked
+        }
 
     async def _hold_back(self, held: Sequence[tuple[Delivery, Verdict]]) -> None:
-        ordered = sorted(held, key=lambda pair: pair[0].id)
-        rows = [_held_row(delivery, verdict) for delivery, verdict in ordered]
-        await self._database.execute(query("hold_back"), *map(list, zip(*rows, strict=True)), "leased")
+        columns = held_columns((delivery, verdict, _detail(verdict)) for delivery, verdict in held)
+        await self._database.execute(query("hold_back"), *columns, "leased")
 
 
 def known_of(
     row: asyncpg.Record, channel: Channel, to: str, stand_in: bool, *, now: datetime | None = None
 ) -> Known:
-    """What rule_context.sql or simulate.sql says, at the database's time or another."""
+    """What rule_context.sql says, at the database's time or another."""
     marks = orjson.loads(row["marks"]) if row["marks"] else {}
     return Known(
         now=now or row["now"],
@@ -105,20 +109,7 @@ def known_of(
     )
 
 
-def _held_row(delivery: Delivery, verdict: Verdict) -> tuple[object, ...]:
-    """One line of hold_back.sql's arrays."""
-    answer = verdict.answer
-    assert not isinstance(answer, Allow)
-    until = answer.until if isinstance(answer, Defer) else None
+def _detail(verdict: Verdict) -> str:
     rule = verdict.decisive
     why = ", ".join(f"{key} {value}" for key, value in rule.because.items() if value is not None)
-    return (
-        delivery.id,
-        delivery.workspace_id,
-        delivery.lease_token,
-        "skipped" if until is None else "queued",
-        answer.reason.value,
-        f"{rule.rule}: {why}"[:500],
-        until,
-        verdict.receipt,
-    )
+    return f"{rule.rule}: {why}"[:500]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import orjson
 
-from daemon.model import Channel, Charge, Gate, Reason
+from daemon.model import Channel, Charge, Gate
 from daemon.rules.answers import Allow, Defer, Ruling, Skip
 from daemon.rules.caps import Cap, cap
 from daemon.rules.permission import Consent, consent, suppression, verification
@@ -136,8 +136,3 @@ def as_json(ruling: Ruling) -> dict[str, object]:
     if until is not None:
         found["until"] = until.isoformat()
     return found | {"because": dict(ruling.because)}
-
-
-def reason_of(verdict: Verdict) -> Reason | None:
-    """Why it may not go now; None: it may."""
-    return None if isinstance(verdict.answer, Allow) else verdict.answer.reason
