@@ -29,6 +29,17 @@ class Chunk:
     repeats: dict[int, int] = field(default_factory=dict)  # line → the earlier one that says the same
     lines: list[int] = field(default_factory=list)  # of those to be queued
     columns: dict[str, list[object]] = field(default_factory=dict)  # theirs
+    variables: list[dict[str, str]] = field(default_factory=list)  # theirs, of a template
+
+    def refuse(self, wrong: dict[int, str]) -> None:
+        """Takes out lines of which something else has been found wrong."""
+        if not wrong:
+            return
+        kept = [place for place, line in enumerate(self.lines) if line not in wrong]
+        self.wrong |= wrong
+        self.lines = [self.lines[place] for place in kept]
+        self.variables = [self.variables[place] for place in kept]
+        self.columns = {name: [cells[place] for place in kept] for name, cells in self.columns.items()}
 
 
 def chunks(file: RecipientFile, seen: Repeats) -> Iterator[Chunk]:
@@ -61,6 +72,11 @@ def _finish(chunk: Chunk, file: RecipientFile, seen: Repeats) -> None:
             chunk.wrong[line] = str(error)
     chunk.repeats = seen.earlier(_suspect(chunk.rows, right, file))
     chunk.lines = [line for line in right if line not in chunk.repeats]
+    if header.variables:
+        chunk.variables = [
+            {name: str(right[line][place]) for name, place in header.variables.items() if right[line][place]}
+            for line in chunk.lines
+        ]
     for name, position in header.fields.items():
         empty = "" if name == "body" else None  # a picture goes without a text; all else is as not said
         chunk.columns[name] = [right[line][position] or empty for line in chunk.lines]

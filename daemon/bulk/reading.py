@@ -22,6 +22,8 @@ FIELDS = (
     "media",
 )
 """The columns that mean something."""
+VARIABLE = "var."
+"""How the columns begin that are a template's variables."""
 
 _SAID = ("to", "body", "due_at", "metadata", "media")
 
@@ -32,11 +34,13 @@ class Header:
 
     names: tuple[str, ...]  # in small letters
     fields: dict[str, int]  # those that mean something, and where they are
+    variables: dict[str, int]  # of a template, by their names, and where they are
 
     @property
     def said(self) -> Callable[[list[str]], Hashable]:
         """Takes of a row what it says to whom and when."""
-        return itemgetter(*(self.fields[name] for name in _SAID if name in self.fields))
+        said = (self.fields[name] for name in _SAID if name in self.fields)
+        return itemgetter(*said, *self.variables.values())
 
 
 class RecipientFile(CsvFile):
@@ -49,10 +53,24 @@ class RecipientFile(CsvFile):
 
     def look_through(self) -> None:
         """Reads the header, counts the rows, and finds those that may repeat others."""
-        self.header = Header(self.names, self.positions(FIELDS, self._ignored, "field of a delivery"))
+        variables = self._variables()
+        ignored = [*self._ignored, *(self.names[place] for place in variables.values())]
+        self.header = Header(self.names, self.positions(FIELDS, ignored, "field of a delivery"), variables)
         if "to" not in self.header.fields:
             raise CsvProblem("column to is missing: it holds the addresses, such as +14155550123")
         self.suspects.look_through(self._sayings())
+
+    def _variables(self) -> dict[str, int]:
+        """The columns var.NAME; names of variables have small and large letters."""
+        left_out = {name.strip().lower() for name in self._ignored}
+        found: dict[str, int] = {}
+        for position, title in enumerate(self.titles):
+            if not title.lower().startswith(VARIABLE) or title.lower() in left_out:
+                continue
+            if title[len(VARIABLE) :] in found:
+                raise CsvProblem(f"column {title[:40]} is there twice")
+            found[title[len(VARIABLE) :]] = position
+        return found
 
     def _sayings(self) -> Iterator[Hashable]:
         """What each row says, and how many there are. Raises `CsvProblem` where one cannot be read."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 import asyncpg
 import orjson
@@ -20,6 +21,7 @@ from daemon.bulk.chunks import Chunk, chunks
 from daemon.bulk.csvfile import CsvProblem
 from daemon.bulk.reading import FIELDS, RecipientFile
 from daemon.bulk.repeats import repeats
+from daemon.bulk.templated import TemplateLines
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
 
@@ -43,19 +45,27 @@ class Terms:
     category: str
     expires_at: datetime | None
     media: tuple[str, ...]
+    template: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)  # of it
+    style: str | None = None
+    language: str | None = None
 
     def digest(self, file: RecipientFile) -> bytes:
         """Of all that decides what is sent to whom: another digest is another campaign."""
-        said = [
+        said: list[object] = [
             file.digest.hex(), file.header.fields, self.channel, self.body, self.due_at, self.priority, self.category,
             self.expires_at, self.media,
         ]  # fmt: skip
+        if self.template is not None:
+            said += [self.template, self.variables, self.style, self.language, file.header.variables]
         return hashlib.sha256(orjson.dumps(said)).digest()
 
     @property
     def metadata(self) -> str:
         """As JSON."""
-        return orjson.dumps({"media_urls": self.media} if self.media else {}).decode()
+        found: dict[str, Any] = {"media_urls": self.media} if self.media else {}
+        found |= {key: value for key, value in (("style", self.style), ("language", self.language)) if value}
+        return orjson.dumps(found).decode()
 
 
 @dataclass(slots=True)
@@ -90,13 +100,17 @@ Report = Callable[[Tally, Chunk, dict[int, str]], None]
 async def upload(database: Database, file: RecipientFile, terms: Terms, tally: Tally, report: Report) -> None:
     """Queues the file, counting into `tally`.
 
-    Raises `DatabaseDown` after half a minute of it, `CsvProblem` where the file was changed meanwhile, and
+    Raises `DatabaseDown` after half a minute of it, `CsvProblem` where the file was changed meanwhile or its template
+    may not be read, and
     asyncpg's InvalidParameterValueError for terms that `duly.enqueue` would refuse or a key of another file.
     """
-    shared = not any(name in file.header.fields for name in _OWN_MESSAGE)
+    shared = terms.template is None and not any(name in file.header.fields for name in _OWN_MESSAGE)
     begun = await _begin(database, file, terms, terms.body if shared else None)
     tally.id, tally.queued_before = str(begun["id"]), begun["queued"]
     turns = Turns(database, begun)
+    lines = None
+    if begun["pinned"] is not None:
+        lines = await TemplateLines.load(database, terms.workspace, terms.channel, begun["pinned"], terms)
     with repeats() as seen:
         source = chunks(file, seen)
         following = asyncio.create_task(_next(source, 0))
@@ -105,7 +119,9 @@ async def upload(database: Database, file: RecipientFile, terms: Terms, tally: T
                 following = asyncio.create_task(_next(source, _HEAD_START_SECONDS))
                 if file.changed:
                     raise CsvProblem("was changed while it was read: send what is left as a file of its own")
-                if not shared:
+                if lines is not None:
+                    await lines.render(database, chunk)
+                elif not shared:
                     chunk.columns.setdefault("body", [terms.body] * len(chunk.lines))
                 if (done := await turns.take(chunk)) is not None:
                     report(tally, *tally.add(*done))
@@ -180,6 +196,7 @@ async def _begin(database: Database, file: RecipientFile, terms: Terms, body: st
         terms.category,
         terms.expires_at,
         terms.metadata,
+        terms.template,
     )
     assert row is not None
     return row
@@ -189,7 +206,7 @@ async def _queue(database: Database, begun: asyncpg.Record, chunk: Chunk) -> dic
     """The lines that were refused, and why."""
     done = chunk.last_line <= begun["line_done"]  # only the answer is wanted again
     lines = [] if done else chunk.lines
-    columns = [None if done else chunk.columns.get(name) for name in FIELDS]
+    columns = [None if done else chunk.columns.get(name) for name in (*FIELDS, "variables", "text_ids")]
     columns[0] = columns[0] or []
     rows = await _insist(
         database, query("upload_lines"), begun["id"], chunk.after_line, chunk.last_line, lines, *columns

@@ -20,6 +20,7 @@ from daemon.cli import (
     run,
     simulate,
     status,
+    templates,
     verify,
 )
 
@@ -46,6 +47,7 @@ app.command("doctor")(check.doctor)
 app.command("chaos")(chaos.chaos)
 app.command("bench")(bench.bench)
 app.add_typer(contacts.app, name="contacts")
+app.add_typer(templates.app, name="template")
 app.add_typer(consent.app, name="consent")
 app.add_typer(do_not_contact.app, name="do-not-contact")
 app.add_typer(privacy.app, name="privacy")

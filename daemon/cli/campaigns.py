@@ -32,6 +32,10 @@ def send_file(
         with RecipientFile(path, ignored) as file:
             if "body" in file.header.fields and terms.body:
                 raise CsvProblem(f"{path}: has a column body: leave out --body, or --ignore body")
+            if terms.template is not None and "body" in file.header.fields:
+                raise CsvProblem(f"{path}: has a column body: leave out --template, or --ignore body")
+            if terms.template is None and file.header.variables:
+                raise CsvProblem(f"{path}: has columns var.NAME, which belong to --template")
             with (
                 ErrorFile(errors, path, file) as report,
                 Progress(sys.stderr, path.name, file.rows) as bar,

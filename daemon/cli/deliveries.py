@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
@@ -24,9 +24,15 @@ from daemon.cli.common import (
     register,
     run_async,
 )
+from daemon.cli.templates import VarOption, VarsOption, variables_of
+from daemon.content.library import load_templates
+from daemon.content.preparing import prepare
+from daemon.content.values import typed
 from daemon.model import Channel
 from daemon.sealing.keys import DataKeys, ring_of
 from daemon.store import timeline
+from daemon.store.database import Connection
+from daemon.store.sql import query
 
 _PRIORITIES = {"high": 1, "normal": 2, "bulk": 3}
 
@@ -52,6 +58,13 @@ def send(
             help="Idempotency key: the same key is queued once. For a file, its name is the default."
         ),
     ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Instead of --body: a template's NAME, or NAME@VERSION.")
+    ] = None,
+    var: VarOption = None,
+    vars: VarsOption = None,
+    style: Annotated[str | None, typer.Option(help="With --template; else what the contact prefers.")] = None,
+    language: Annotated[str | None, typer.Option(help="With --template; else the contact's.")] = None,
     media: Annotated[list[str] | None, typer.Option(help="URL of a picture; may be repeated.")] = None,
     errors: Annotated[
         Path | None, typer.Option(help="With --csv: write all wrong rows here, to be corrected and sent.")
@@ -65,7 +78,8 @@ def send(
     """Queue one message, or one for each row of a CSV.
 
     The file's columns are to, and as you like body, due_at, priority, expires_at, idempotency_key, category,
-    metadata (JSON) and media (URLs); the options say it for all rows that do not. Interrupted, the same command
+    metadata (JSON) and media (URLs); with --template also var.NAME for a variable; the options say it for all rows
+    that do not. Interrupted, the same command
     goes on where it stopped, and nobody is queued twice. A row that is wrong does not keep the others back, but
     the exit status is 1.
     """
@@ -78,18 +92,34 @@ def send(
         priority = "normal" if csv is None else "bulk"
     if priority not in _PRIORITIES:
         fail(f"--priority: {priority} is none of high, normal, bulk", 2)
+    if template is None and (var or vars or style or language):
+        fail("--var, --vars, --style and --language belong to --template", 2)
+    if template is not None and body:
+        fail("--template: has the text; leave out --body", 2)
+    variables = variables_of(var, vars)
     due_at, expires_at = parse_time("--at", at), parse_time("--expires", expires)
     if csv is not None:
         terms = Terms(
             workspace, key or csv.name, channel.value, body, due_at, _PRIORITIES[priority], category, expires_at,
-            tuple(media or ()),
+            tuple(media or ()), template, variables, style, language,
         )  # fmt: skip
         send_file(settings, csv, terms, ignore or (), errors, json=json)
         return
 
+    metadata: dict[str, Any] = {"media_urls": media} if media else {}
+    metadata |= {name: value for name, value in (("style", style), ("language", language)) if value}
+
     async def work() -> UUID:
         async with connected(settings) as conn:
             await register(conn, settings, workspace)
+            if template is not None:
+                item = {
+                    "workspace": workspace, "channel": channel.value, "to": to, "template": template,
+                    "variables": variables, "due_at": (due_at or datetime.now(UTC)).isoformat(),
+                    "priority": _PRIORITIES[priority], "idempotency_key": key, "category": category,
+                    "expires_at": expires_at and expires_at.isoformat(), "metadata": metadata,
+                }  # fmt: skip
+                return await _from_template(conn, item)
             found: UUID = await conn.fetchval(
                 "select duly.enqueue($1, $2, $3, $4, due_at => $5, priority => $6, idempotency_key => $7,"
                 " category => $8, expires_at => $9, metadata => $10::text::jsonb)",
@@ -102,12 +132,32 @@ def send(
                 key,
                 category,
                 expires_at,
-                orjson.dumps({"media_urls": media} if media else {}).decode(),
+                orjson.dumps(metadata).decode(),
             )
             return found
 
     delivery = run_async(work)
     print_json({"id": str(delivery)}) if json else print(delivery)
+
+
+async def _from_template(conn: Connection, item: dict[str, Any]) -> UUID:
+    """Queues one; a login that may not read templates leaves it to the database to render."""
+    statement = "enqueue_batch"
+    more: tuple[str, ...] = ()
+    try:
+        owner = await conn.fetchval(query("workspace_id"), item["workspace"])
+        for version in (await load_templates(conn, owner, [item["template"]])).values():
+            item = item | {"variables": typed(version.variables, item["variables"])}
+        prepared = await prepare(conn, [item])
+        statement, more = "enqueue_rendered", (orjson.dumps(prepared).decode(),)
+    except asyncpg.InsufficientPrivilegeError:
+        pass
+    row = await conn.fetchrow(query(statement), orjson.dumps([item]).decode(), *more)
+    assert row is not None
+    if row["error"] is not None:
+        fail(row["error"], 2)
+    found: UUID = row["id"]
+    return found
 
 
 def explain(id: UUID, config: ConfigOption = None, json: JsonOption = False) -> None:

@@ -1,6 +1,7 @@
 """`/api/v1`: queueing over HTTP, for whoever cannot call SQL. One object, or an array with a result per item.
 
-The fields are `duly.enqueue`'s parameters, and so are the checks: it is the same function. Who may call is who
+The fields are `duly.enqueue`'s parameters, and so are the checks: it is the same function. Templates with conditions
+are rendered here. Who may call is who
 may see the page: the name and password of [web], or, without a password, programs on this machine.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import orjson
 from aiohttp import web
 
+from daemon.content.preparing import prepare
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
 from daemon.web.access import Access
@@ -31,10 +33,13 @@ class Api:
         """201 with the id; an array: 200 with a result per item. What is wrong is named by its field, with 422."""
         self._access.check_api(request)
         items = await read_json(request)
+        given = items if isinstance(items, list) else [items]
         try:
-            rows = await self._database.fetch(
-                query("enqueue_batch"), orjson.dumps(items if isinstance(items, list) else [items]).decode()
-            )
+            async with self._database.acquire() as conn:
+                prepared = await prepare(conn, given)
+                rows = await conn.fetch(
+                    query("enqueue_rendered"), orjson.dumps(given).decode(), orjson.dumps(prepared).decode()
+                )
         except DatabaseDown:
             return problem(503, "the database is away; nothing was queued", headers={"Retry-After": "5"})
         results = [{"position": r["position"], "id": r["id"], "error": r["error"]} for r in rows]

@@ -11,6 +11,7 @@ create table duly.template (
   variables jsonb not null default '{}' check (pg_column_size(variables) <= 32768),
   smart_replacement boolean not null default false, -- typographic characters that would double an SMS's segments
   state text not null default 'live' check (state in ('draft', 'live', 'retired')),
+  digest bytea not null default '', -- of all that it says: the same again is no new version
   used_at timestamptz,
   created_at timestamptz not null default now(),
   primary key (id, workspace_id)
@@ -32,8 +33,9 @@ create table duly.template_text (
   html text check (char_length(html) <= 400000),
   buttons jsonb not null default '[]',     -- [{"label", "url" | "reply"}], texts with variables
   attachments jsonb not null default '[]', -- [{"url", "type", "name"}], texts with variables
-  -- Of each of these by its name: what stands as it is, and {"name": …} for a variable. Null: it has conditions, and
-  -- only the daemon renders it.
+  -- Of each of these by its name: what stands as it is, and {"name": …} for a variable, with "as": "url" where it is
+  -- percent-encoded. Where channels differ: {"channels": {channel: such parts, or {"error": why it cannot say it}}}.
+  -- Null: it has conditions, and only the daemon renders it.
   parts jsonb,
   primary key (id, workspace_id)
 );
@@ -72,37 +74,63 @@ create trigger used before insert or update or delete on duly.template_text
 -- A variable's value: by its whole name, else inside the objects that the name's parts lead through.
 create function duly.variable(variables jsonb, name text) returns jsonb
 language sql immutable parallel safe
-as $$ select nullif(coalesce(variables -> name, variables #> string_to_array(name, '.')), 'null') $$;
+as $$ select coalesce(nullif(variables -> name, 'null'), nullif(variables #> string_to_array(name, '.'), 'null')) $$;
+
+-- Whether a value says nothing: none, or a text without a letter. A default takes its place. The characters are named,
+-- as Postgres and the daemon must take the same ones for blank.
+create function duly.is_blank(value jsonb) returns boolean
+language sql immutable parallel safe
+as $$
+  select value is null or jsonb_typeof(value) = 'string'
+    and value #>> '{}' ~ '^[\u0009-\u000d\u0020\u0085\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]*$'
+$$;
 
 -- What is wrong with a value for a variable of this type; null where nothing is.
 create function duly.value_problem(type text, value jsonb) returns text
 language sql immutable parallel safe
 as $$
   select case
-    when type = 'number' and (jsonb_typeof(value) <> 'number' or octet_length(value #>> '{}') > 40) then 'must be a number'
+    when type = 'number' and jsonb_typeof(value) <> 'number' then 'must be a number'
+    when type = 'number' and char_length(trim_scale((value #>> '{}')::numeric)::text) > 40 then 'must be a number'
     when type = 'flag' and jsonb_typeof(value) <> 'boolean' then 'must be true or false'
     when type not in ('number', 'flag') and jsonb_typeof(value) <> 'string' then 'must be a text'
-    when type not in ('number', 'flag') and value #>> '{}' ~ '^[[:space:]]*$' then 'is empty'
-    when type = 'url' and value #>> '{}' !~ '^https?://[^[:space:]<>"]+$' then 'must be an http or https URL'
+    when type not in ('number', 'flag') and duly.is_blank(value) then 'is empty'
+    when type = 'url' and value #>> '{}' !~
+         '^https?://[^\u0001-\u0020\u007f\u0085\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff<>"]+$' then
+      'must be an http or https URL'
     when type = 'date' and value #>> '{}' !~ '^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$' then
       'must be a date such as 2026-01-31'
     when type = 'time' and value #>> '{}' !~ '^([01][0-9]|2[0-3]):[0-5][0-9]$' then 'must be a time such as 18:00'
   end
 $$;
 
--- The values of a template's variables as texts, by name, or what is wrong with them.
-create function duly.template_values(template duly.template, variables jsonb, out texts jsonb, out error text)
+-- The values of a template's variables as texts, by name, or what is wrong with them: what is given, else what is known
+-- of the person, else the default.
+create function duly.template_values(
+  template duly.template, variables jsonb, person jsonb, out texts jsonb, out error text
+)
 language plpgsql immutable parallel safe
 as $$
 declare
   name text;
   declared jsonb;
   value jsonb;
+  known jsonb;
 begin
   texts := '{}';
   for name, declared in select v.key, v.value from jsonb_each(template.variables) v loop
-    value := coalesce(duly.variable(variables, name), nullif(declared -> 'default', 'null'));
-    if value is null then
+    value := duly.variable(variables, name);
+    if duly.is_blank(value) then
+      known := duly.variable(person, name);
+      if duly.is_blank(known) then
+        known := nullif(declared -> 'default', 'null');
+      end if;
+      value := case when duly.is_blank(known) then value else known end;
+    end if;
+    if duly.is_blank(value) and declared -> 'default' = '""' then
+      texts := texts || jsonb_build_object(name, '');
+      continue;
+    elsif value is null then
       error := format('variables.%s: is missing; template %s needs it', name, template.name);
       return;
     end if;
@@ -116,34 +144,127 @@ begin
   end loop;
 end $$;
 
+-- A text percent-encoded, but for letters, digits and - . _ ~ (RFC 3986).
+create function duly.in_url(value text) returns text
+language sql immutable parallel safe
+as $$
+  select case when value ~ '^[A-Za-z0-9_.~-]*$' then value else (
+    select string_agg(
+      case when c.letter ~ '^[A-Za-z0-9_.~-]$' then c.letter
+           else upper(regexp_replace(encode(convert_to(c.letter, 'UTF8'), 'hex'), '(..)', '%\1', 'g')) end, '' order by c.n)
+    from regexp_split_to_table(value, '') with ordinality c (letter, n)) end
+$$;
+
 -- Puts texts into the parts of one text.
 create function duly.filled(parts jsonb, texts jsonb, as_html boolean default false) returns text
 language sql immutable parallel safe
 as $$
-  select string_agg(case
+  select coalesce(string_agg(case
     when jsonb_typeof(p.part) = 'string' then p.part #>> '{}'
+    when p.part ? 'as' then duly.in_url(texts ->> (p.part ->> 'name'))
     when as_html then replace(replace(replace(replace(replace(texts ->> (p.part ->> 'name'),
       '&', '&amp;'), '<', '&lt;'), '>', '&gt;'), '"', '&#34;'), chr(39), '&#39;')
-    else texts ->> (p.part ->> 'name') end, '' order by p.n)
+    else texts ->> (p.part ->> 'name') end, '' order by p.n), case when parts = '[]' then '' end)
   from jsonb_array_elements(nullif(parts, 'null')) with ordinality p (part, n)
 $$;
 
--- The text of a template for a channel, language and style: what is made for them goes before what is made for each,
--- the channel before the language before the style; pt stands in for pt-BR. The first of several.
-create function duly.template_text_for(template uuid, workspace integer, channel text, language text, style text)
-returns duly.template_text
-language sql stable
+-- Buttons or attachments with texts put in.
+create function duly.filled_items(items jsonb, texts jsonb) returns jsonb
+language sql immutable parallel safe
 as $$
-  select t from duly.template_text t
-  where t.template_id = template and t.workspace_id = workspace
-    and t.channel in (template_text_for.channel, '')
-    and t.language in ('', lower(template_text_for.language), split_part(lower(template_text_for.language), '-', 1))
-    and t.style in (template_text_for.style, '')
-  order by t.channel desc, length(t.language) desc, t.style desc, t.number limit 1
+  select jsonb_agg((select jsonb_object_agg(f.key, duly.filled(f.value, texts)) from jsonb_each(i.item) f) order by i.n)
+  from jsonb_array_elements(items) with ordinality i (item, n)
 $$;
 
--- A template's content for one delivery: the body, what else there is of it (subject, html), and from which text; or
--- what is wrong. `template`: its name, for the newest live version, or name@version.
+-- Typographic characters replaced by those of the GSM 7-bit alphabet if then all of the text is in it; else as it is. The
+-- same as daemon/content/smart.py; a test holds them together.
+create function duly.smart_replaced(body text) returns text
+language sql immutable parallel safe
+as $$
+  select case
+    when body ~ '^[\n\r\u0020-\u005f\u0061-\u007e]*$' then body
+    when f.found ~ E'^[@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !"#¤%&\'()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà^{}\\\\[~\\]|€\f-]*$' then f.found
+    else body end
+  from (select translate(replace(replace(body, '…', '...'), '‼', '!!'),
+    E'«»“”„‟″‶❝❞〝〞＂ʺˮ‘’‚‛′‵❛❜＇ʹʻʼʽˈˊˋ`´‹›‐‑‒–—―−⁃﹘﹣－•‣·∙\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u00a0\u1680\u202f\u205f\u3000\u0009\u2028\u2029\u0085⁄˜ˆ\u200b\u200c\u200d\u2060\ufeff\u00ad',
+    E'"""""""""""""""''''''''''''''''''''''''''''''''''''''''-----------****                 \u000a\u000a\u000a/~^') as found) f
+$$;
+
+-- What is known of who has an address, by the names that templates have for it: FirstName, Name, contact.…; besides the
+-- locale and the style that the person prefers. Null: nobody is known there.
+create function duly.person_at(workspace integer, channel text, "to" text) returns jsonb
+language plpgsql stable security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  found jsonb;
+begin
+  select jsonb_strip_nulls(jsonb_build_object(
+    'FirstName', c.first_name, 'Name', coalesce(c.name, c.first_name), 'locale', c.locale, 'style', p.style,
+    'contact', c.attributes || jsonb_build_object(
+      'first_name', c.first_name, 'name', c.name, 'locale', c.locale, 'time_zone', c.time_zone, 'external_id', c.external_id)))
+  into found
+  from duly.address a
+  join duly.contact c on c.id = a.contact_id and c.workspace_id = a.workspace_id
+  left join duly.preference p on p.contact_id = c.id and p.workspace_id = c.workspace_id
+  where a.workspace_id = workspace and a.address_key = duly.address_key(channel, "to")
+  order by (a.channel = channel) desc limit 1;
+  return found;
+end $$;
+
+-- When each of some texts last went to an address.
+create function duly.texts_said(workspace integer, key uuid, texts uuid[]) returns table (text_id uuid, last timestamptz)
+language sql stable
+as $$
+  select m.text_id, max(d.due_at)
+  from duly.deliveries_to(workspace, array[key]) as t (id)
+  join duly.delivery_row d on d.id = t.id and d.workspace_id = workspace
+  join duly.message m on m.id = d.message_id and m.workspace_id = workspace
+  where m.text_id = any (texts) and d.state not in ('skipped', 'canceled', 'expired')
+  group by m.text_id
+$$;
+
+-- The text of a template for a channel, language and style: what is made for them goes before what is made for each,
+-- the channel before the language before the style; pt stands in for pt-BR. Of several the one that this address has
+-- not had for longest.
+create function duly.template_text_for(
+  template uuid, workspace integer, channel text, language text, style text, "to" text
+) returns duly.template_text
+language plpgsql stable
+as $$
+#variable_conflict use_variable
+declare
+  tag text := lower(replace(language, '_', '-'));
+  fitting duly.template_text[];
+begin
+  fitting := array(
+    select f from (
+      select t, rank() over (order by t.channel desc, length(t.language) desc, t.style desc) as place
+      from duly.template_text t
+      where t.template_id = template and t.workspace_id = workspace and t.channel in (channel, '')
+        and t.language in ('', tag, split_part(tag, '-', 1)) and t.style in (style, '')) p (f, place)
+    where p.place = 1 order by (p.f).number);
+  if cardinality(fitting) > 1 then
+    return (
+      select f.chosen from generate_subscripts(fitting, 1) n cross join lateral (select fitting[n] as chosen) f
+      left join duly.texts_said(workspace, duly.address_key(channel, "to"), array(select u.id from unnest(fitting) u)) s
+        on s.text_id = (f.chosen).id
+      order by s.last nulls first, n limit 1);
+  end if;
+  return fitting[1];
+end $$;
+
+-- What a template has beside the body goes to what the application has given: its media come first, all else is replaced.
+create function duly.with_content(metadata jsonb, content jsonb) returns jsonb
+language sql immutable parallel safe
+as $$
+  select metadata || content || case
+    when content ? 'media_urls' and jsonb_typeof(metadata -> 'media_urls') = 'array'
+      then jsonb_build_object('media_urls', metadata -> 'media_urls' || content -> 'media_urls') else '{}' end
+$$;
+
+-- A template's content for one delivery: the body, what else there is of it (subject, html, media_urls, buttons,
+-- attachments), and from which text; or what is wrong. `template`: its name, for the newest live version, or name@version.
 create function duly.rendered(
   workspace integer, template text, channel text, "to" text, variables jsonb, metadata jsonb,
   out text_id uuid, out pinned text, out body text, out content jsonb, out error text
@@ -156,6 +277,10 @@ declare
   called text := regexp_replace(template, '@[0-9]{1,9}$', '');
   found_template duly.template;
   chosen duly.template_text;
+  person jsonb;
+  language text;
+  style text;
+  parts jsonb;
   texts jsonb;
 begin
   select t.* into found_template from duly.template t
@@ -165,27 +290,344 @@ begin
   if found_template.id is null then
     error := format('template: %L is no live template of this workspace', left(template, 100));
     return;
+  elsif jsonb_typeof(variables) <> 'object' or octet_length(variables::text) > 131072 then
+    error := 'variables: must be a JSON object of at most 64 KiB';
+    return;
+  elsif channel is null or "to" is null then
+    error := case when channel is null then 'channel: is missing' else 'to: is missing' end;
+    return;
   end if;
-  chosen := duly.template_text_for(found_template.id, workspace, channel, coalesce(metadata ->> 'language', ''),
-                                   coalesce(metadata ->> 'style', ''));
+  person := duly.person_at(workspace, channel, "to");
+  language := coalesce(metadata ->> 'language', person ->> 'locale', '');
+  style := coalesce(metadata ->> 'style', person ->> 'style', '');
+  chosen := duly.template_text_for(found_template.id, workspace, channel, language, style, "to");
   if chosen.id is null then
-    error := format('template: %s has no text for %s', called, channel);
+    error := format('template: %s has no text for %s%s', called, channel, coalesce(
+      (select format(' without metadata.style; give one of %s', string_agg(distinct t.style, ', '))
+       from duly.template_text t
+       where t.template_id = found_template.id and t.workspace_id = workspace and t.channel in (channel, '')
+         and style = '' having count(*) > 0), case when style <> '' then format(' in the style %s', left(style, 40)) end, ''));
     return;
   elsif chosen.parts is null then
     error := format('template: %s has conditions, which only the daemon renders: queue it over HTTP or with duly send', called);
     return;
   end if;
-  select v.texts, v.error into texts, error from duly.template_values(found_template, variables) v;
+  parts := coalesce(chosen.parts -> 'channels' -> channel, chosen.parts);
+  if parts ? 'error' then
+    error := format('template: %s: %s', called, parts ->> 'error');
+    return;
+  elsif channel = 'email' and not parts ? 'subject' then
+    error := format('template: %s: subject: is missing; an email needs one', called);
+    return;
+  end if;
+  select v.texts, v.error into texts, error from duly.template_values(found_template, variables, person) v;
   if error is not null then return; end if;
+  if octet_length(texts::text)::bigint * jsonb_array_length(parts -> 'body') > 500000
+     and (select sum(char_length(texts ->> (p.part ->> 'name'))) from jsonb_array_elements(parts -> 'body') p (part)
+          where jsonb_typeof(p.part) = 'object') > 500000 then
+    error := 'body: would have more than 500000 characters';
+    return;
+  end if;
   text_id := chosen.id;
   pinned := called || '@' || found_template.version;
-  body := duly.filled(chosen.parts -> 'body', texts);
-  content := jsonb_strip_nulls(jsonb_build_object(
-    'subject', duly.filled(chosen.parts -> 'subject', texts), 'html', duly.filled(chosen.parts -> 'html', texts, true)));
-  if found_template.used_at is null then
-    update duly.template t set used_at = now()
-    where t.id = found_template.id and t.workspace_id = workspace and t.used_at is null;
+  body := duly.filled(parts -> 'body', texts);
+  if found_template.smart_replacement and channel = 'sms' then
+    body := duly.smart_replaced(body);
   end if;
+  content := jsonb_strip_nulls(jsonb_build_object(
+    'subject', case when channel in ('email', 'push', 'in_app') then duly.filled(parts -> 'subject', texts) end,
+    'html', case when channel in ('email', 'in_app') then duly.filled(parts -> 'html', texts, true) end,
+    'media_urls', (select jsonb_agg(duly.filled(m.url, texts) order by m.n)
+                   from jsonb_array_elements(parts -> 'media_urls') with ordinality m (url, n)),
+    'buttons', duly.filled_items(parts -> 'buttons', texts), 'attachments', duly.filled_items(parts -> 'attachments', texts),
+    'language', case when not metadata ? 'language' then nullif(chosen.language, '') end));
+  error := duly.use_template(workspace, chosen.id);
+end $$;
+
+-- Notes that a template is used, by the text that is; what is wrong where it is not there any more.
+create function duly.use_template(workspace integer, text_id uuid) returns text
+language plpgsql
+as $$
+declare
+  used duly.template;
+begin
+  select t.* into used from duly.template_text x join duly.template t on t.id = x.template_id and t.workspace_id = workspace
+  where x.id = text_id and x.workspace_id = workspace;
+  if used.id is not null and used.used_at is null then
+    update duly.template t set used_at = now() where t.id = used.id and t.workspace_id = workspace and t.used_at is null;
+    perform from duly.template t where t.id = used.id and t.workspace_id = workspace;
+    used.id := case when found then used.id end;
+  end if;
+  return case when used.id is null then 'template: was taken away meanwhile' end;
+end $$;
+
+-- The parts of a text that only puts values in, as daemon/content/language.py has them; a test holds the two together.
+-- Raises 22023 for what is more than {{ name }}.
+create function duly.text_parts(source text, field text) returns jsonb
+language plpgsql immutable parallel safe
+as $$
+declare
+  rest text := regexp_replace(source, '\r\n?', E'\n', 'g');
+  parts jsonb := '[]';
+  pending text := '';
+  here integer;
+  name text[];
+begin
+  loop
+    here := coalesce(nullif(regexp_instr(rest, '\{[{%#]'), 0), char_length(rest) + 1);
+    pending := pending || left(rest, here - 1);
+    rest := substr(rest, here);
+    exit when rest = '';
+    name := regexp_match(rest,
+      '^\{\{[ \t\n]*([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*){0,7})[ \t\n]*\}\}');
+    if name is null or char_length(name[1]) > 100
+       or split_part(name[1], '.', 1) in ('and', 'or', 'not', 'in', 'is', 'if', 'elif', 'else', 'true', 'false', 'none',
+                                          'True', 'False', 'None', 'self', 'super', 'loop') then
+      raise exception '%: line %: SQL takes {{ name }} only; conditions come over HTTP or with duly template put', field,
+        1 + char_length(regexp_replace(left(source, char_length(source) - char_length(rest)), '[^\n]', '', 'g'))
+        using errcode = '22023';
+    end if;
+    if pending <> '' then
+      parts := parts || to_jsonb(pending);
+      pending := '';
+    end if;
+    parts := parts || jsonb_build_object('name', name[1]);
+    rest := regexp_replace(rest, '^\{\{[^}]*\}\}', '');
+    if jsonb_array_length(parts) > 2000 then
+      raise exception '%: puts values into too many places; at most 1000 are possible', field using errcode = '22023';
+    end if;
+  end loop;
+  return case when pending = '' then parts else parts || to_jsonb(pending) end;
+end $$;
+
+-- Puts a version of a template, or finds that the newest says the same. What comes here has been checked: by the daemon,
+-- or by duly.put_template. A draft is not used until it is published; the same put as live publishes it.
+create function duly.save_template(
+  workspace text, name text, variables jsonb, smart_replacement boolean, draft boolean, texts jsonb,
+  out version integer, out created boolean
+)
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  owner duly.workspace := duly.writable_workspace(workspace);
+  digest bytea := sha256(convert_to(jsonb_build_array(variables, smart_replacement, texts)::text, 'UTF8'));
+  newest duly.template;
+  new_id uuid := duly.new_id();
+begin
+  perform pg_advisory_xact_lock(hashtextextended('duly.template ' || owner.id || ' ' || name, 0));
+  select t.* into newest from duly.template t where t.workspace_id = owner.id and t.name = save_template.name
+  order by t.version desc limit 1;
+  if newest.digest = digest and newest.state <> 'retired' then
+    version := newest.version;
+    created := false;
+    if newest.state = 'draft' and not draft then
+      update duly.template t set state = 'live' where t.id = newest.id and t.workspace_id = owner.id;
+    end if;
+    return;
+  end if;
+  version := coalesce(newest.version, 0) + 1;
+  created := true;
+  insert into duly.template (id, workspace_id, name, version, variables, smart_replacement, state, digest)
+  values (new_id, owner.id, name, version, variables, smart_replacement, case when draft then 'draft' else 'live' end, digest);
+  insert into duly.template_text
+    (id, workspace_id, template_id, channel, language, style, number, body, subject, html, buttons, attachments, parts)
+  select duly.new_id(), owner.id, new_id, coalesce(t.channel, ''), coalesce(lower(t.language), ''), coalesce(t.style, ''),
+         coalesce(t.number, 1), t.body, t.subject, t.html, coalesce(t.buttons, '[]'), coalesce(t.attachments, '[]'), t.parts
+  from jsonb_to_recordset(texts) t
+    (channel text, language text, style text, number smallint, body text, subject text, html text, buttons jsonb,
+     attachments jsonb, parts jsonb);
+end $$;
+
+-- Puts a template whose texts only put values in. `body`, `subject` and `html` are its one text for all channels, or
+-- `texts` is an array of objects with these, `channel`, `language`, `style` and `number`. `variables` declares what the
+-- texts use, by name: {"type", "default", "example"}; null: each is a text that must be given. Returns name@version;
+-- raises 22023 with "field: what is wrong".
+create function duly.put_template(
+  workspace text, name text, body text default null, variables jsonb default null, subject text default null,
+  html text default null, smart_replacement boolean default false, draft boolean default false, texts jsonb default null
+) returns text
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  items jsonb := coalesce(texts, jsonb_build_array(jsonb_strip_nulls(
+    jsonb_build_object('body', body, 'subject', subject, 'html', html))));
+  declared jsonb := coalesce(nullif(variables, 'null'), '{}');
+  ready jsonb := '[]';
+  used text[] := '{}';
+  item jsonb;
+  field text;
+  key text;
+  value jsonb;
+  parts jsonb;
+  place text;
+  problem text;
+  saved record;
+begin
+  perform duly.writable_workspace(workspace);
+  if name is null or name !~ '^[a-z][a-z0-9_.-]{0,79}$' then
+    problem := 'name: must be 1 to 80 small letters, digits and _ . -, such as appointment_reminder';
+  elsif texts is not null and not (body is null and subject is null and html is null) then
+    problem := 'texts: has the texts; leave out body, subject and html';
+  elsif jsonb_typeof(items) <> 'array' or jsonb_array_length(items) not between 1 and 1000 then
+    problem := 'texts: must be a list of 1 to 1000 texts';
+  elsif jsonb_typeof(declared) <> 'object' or octet_length(declared::text) > 32768 then
+    problem := 'variables: must be a JSON object of at most 32 KiB';
+  end if;
+  if problem is not null then
+    raise exception '%', problem using errcode = '22023';
+  end if;
+  for item, place in select i.value, 'texts.' || i.n || '.' from jsonb_array_elements(items) with ordinality i (value, n) loop
+    place := case when texts is null then '' else place end;
+    if jsonb_typeof(item) <> 'object' then
+      raise exception '%: must be a JSON object', rtrim(place, '.') using errcode = '22023';
+    end if;
+    for key, value in select e.key, e.value from jsonb_each(item) e loop
+      if key not in ('channel', 'language', 'style', 'number', 'body', 'subject', 'html') then
+        raise exception '%', place || left(key, 40) || ': is no field of a text here' using errcode = '22023';
+      elsif jsonb_typeof(value) <> (case key when 'number' then 'number' else 'string' end) and value <> 'null' then
+        raise exception '%', place || key || ': must be a ' || case key when 'number' then 'number' else 'text' end using errcode = '22023';
+      end if;
+    end loop;
+    if coalesce(item ->> 'channel', '') not in ('', 'sms', 'whatsapp', 'rcs', 'telegram', 'email', 'push', 'in_app') then
+      problem := 'channel: is none of sms, whatsapp, rcs, telegram, email, push, in_app';
+    elsif coalesce(item ->> 'language', '') !~ '^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$' or char_length(item ->> 'language') > 35 then
+      problem := 'language: must be a tag such as en or pt-BR';
+    elsif coalesce(item ->> 'style', '') !~ '^[a-z0-9_-]{0,40}$' then
+      problem := 'style: must be at most 40 small letters, digits, _ and -';
+    elsif coalesce(item ->> 'number', '1') !~ '^[1-9][0-9]{0,3}$' then
+      problem := 'number: must be from 1 to 9999';
+    elsif duly.is_blank(nullif(item -> 'body', 'null')) then
+      problem := 'body: is missing';
+    elsif item ->> 'channel' = 'email' and duly.is_blank(nullif(item -> 'subject', 'null')) then
+      problem := 'subject: is missing; an email needs one';
+    elsif item ->> 'channel' in ('sms', 'whatsapp', 'rcs', 'telegram')
+          and coalesce(nullif(item -> 'subject', 'null'), nullif(item -> 'html', 'null')) is not null then
+      problem := format('subject: %s has neither subject nor html', item ->> 'channel');
+    elsif char_length(item ->> 'body') > 100000 or char_length(item ->> 'html') > 100000 then
+      problem := 'body: is longer than 100000 characters';
+    elsif char_length(item ->> 'subject') > 1000 then
+      problem := 'subject: is longer than 1000 characters';
+    end if;
+    if problem is not null then
+      raise exception '%', place || problem using errcode = '22023';
+    end if;
+    parts := '{}';
+    foreach field in array array['body', 'subject', 'html'] loop
+      continue when item ->> field is null;
+      parts := parts || jsonb_build_object(field, duly.text_parts(item ->> field, place || field));
+      used := used || array(select p.part ->> 'name' from jsonb_array_elements(parts -> field) p (part)
+                            where jsonb_typeof(p.part) = 'object');
+    end loop;
+    ready := ready || (item || jsonb_build_object('parts', parts));
+  end loop;
+  if exists (select from jsonb_array_elements(ready) t (v)
+             group by coalesce(v ->> 'channel', ''), lower(coalesce(v ->> 'language', '')), coalesce(v ->> 'style', ''),
+                      coalesce(v ->> 'number', '1') having count(*) > 1) then
+    raise exception 'texts: two are for the same channel, language and style; give them different numbers' using errcode = '22023';
+  end if;
+  foreach key in array used loop
+    if not declared ? key then
+      if nullif(variables, 'null') is not null and key not in ('FirstName', 'Name') and key not like 'contact.%' then
+        raise exception 'variables: % is used in a text and not declared', key using errcode = '22023';
+      end if;
+      declared := declared || jsonb_build_object(key, '{"type": "text"}'::jsonb);
+    end if;
+  end loop;
+  select v.problem into problem from (select duly.variables_problem(declared) as problem) v;
+  if problem is null then
+    select format('variables.%s: is a flag, which only conditions ask for', u.name) into problem
+    from unnest(used) u (name) where declared -> u.name ->> 'type' = 'flag' limit 1;
+  end if;
+  if problem is not null then
+    raise exception '%', problem using errcode = '22023';
+  end if;
+  select s.* into saved from duly.save_template(workspace, name, (
+    select coalesce(jsonb_object_agg(d.key, '{"type": "text"}'::jsonb || d.value), '{}') from jsonb_each(declared) d),
+    coalesce(smart_replacement, false), coalesce(draft, false), ready) s;
+  return name || '@' || saved.version;
+end $$;
+
+-- What is wrong with variables as they are declared; null where nothing is.
+create function duly.variables_problem(declared jsonb) returns text
+language plpgsql immutable parallel safe
+as $$
+declare
+  name text;
+  each jsonb;
+  key text;
+  problem text;
+begin
+  for name, each in select d.key, d.value from jsonb_each(declared) d loop
+    if name !~ '^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,7}$' or char_length(name) > 100 then
+      return format('variables: %L is no name such as FirstName or user.first_name, of letters, digits and underscores', left(name, 100));
+    elsif jsonb_typeof(each) <> 'object' then
+      return format('variables.%s: must be an object with type, default and example', name);
+    elsif exists (select from jsonb_object_keys(declared) o (other) where o.other like replace(name, '_', '\_') || '.%') then
+      return format('variables.%s: is also the beginning of another name', name);
+    elsif coalesce(each ->> 'type', 'text') not in ('text', 'number', 'date', 'time', 'url', 'flag') then
+      return format('variables.%s.type: is none of text, number, date, time, url, flag', name);
+    end if;
+    for key in select k.key from jsonb_object_keys(each) k (key) loop
+      if key not in ('type', 'default', 'example') then
+        return format('variables.%s.%s: is no field of a variable: it has type, default and example', name, left(key, 40));
+      end if;
+    end loop;
+    foreach key in array array['default', 'example'] loop
+      continue when coalesce(each -> key, 'null') = 'null' or key = 'default' and each -> key = '""' and coalesce(each ->> 'type', 'text') = 'text';
+      problem := duly.value_problem(coalesce(each ->> 'type', 'text'), each -> key);
+      if problem is not null then
+        return format('variables.%s.%s: %s', name, key, problem);
+      end if;
+    end loop;
+  end loop;
+  return null;
+end $$;
+
+-- The version of a template that a name or name@version means; without a version the newest.
+create function duly.template_version(workspace integer, template text) returns duly.template
+language sql stable
+as $$
+  select t from duly.template t
+  where t.workspace_id = workspace and t.name = regexp_replace(template, '@[0-9]{1,9}$', '')
+    and (template !~ '@[0-9]{1,9}$' or t.version = substring(template from '@([0-9]{1,9})$')::integer)
+  order by t.version desc limit 1
+$$;
+
+-- Publishes a draft (live) or retires a version, which stays as it is for what was made of it. Raises P0002 where it is
+-- not there. Returns name@version.
+create function duly.set_template_state(workspace text, template text, state text) returns text
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  owner duly.workspace := duly.writable_workspace(workspace);
+  found_template duly.template := duly.template_version(owner.id, template);
+begin
+  if state is null or state not in ('live', 'retired') then
+    raise exception 'state: must be live or retired' using errcode = '22023';
+  elsif found_template.id is null then
+    raise exception 'template: there is no template %', quote_literal(left(template, 100)) using errcode = 'P0002';
+  end if;
+  update duly.template t set state = set_template_state.state where t.id = found_template.id and t.workspace_id = owner.id;
+  return found_template.name || '@' || found_template.version;
+end $$;
+
+-- Removes a version that was never used. Raises 55000 for one that was, P0002 where it is not there.
+create function duly.delete_template(workspace text, template text) returns text
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  owner duly.workspace := duly.writable_workspace(workspace);
+  found_template duly.template := duly.template_version(owner.id, template);
+begin
+  if found_template.id is null then
+    raise exception 'template: there is no template %', quote_literal(left(template, 100)) using errcode = 'P0002';
+  end if;
+  perform from duly.template t where t.id = found_template.id and t.workspace_id = owner.id for update;
+  delete from duly.template_text x where x.template_id = found_template.id and x.workspace_id = owner.id;
+  delete from duly.template t where t.id = found_template.id and t.workspace_id = owner.id;
+  return found_template.name || '@' || found_template.version;
 end $$;
 
 -- What is wrong with a delivery, as before; a template is looked at where it is rendered.
@@ -231,13 +673,14 @@ as $$
 $$;
 
 -- The one place that queues one: a new delivery's id, the id that this idempotency key has already, or an error.
--- As before, and from a template: its newest text, or with `text_id` the one that the daemon has rendered as `body`.
+-- As before, and from a template: its newest text, or with `text_id` the one that the daemon has rendered as `body` with
+-- `content` beside it. `asked`: what the application named the template, where it did; a key is compared by that.
 drop function duly.enqueue_checked(
   duly.workspace, text, text, text, timestamptz, integer, text, text, timestamptz, text, jsonb, jsonb);
 create function duly.enqueue_checked(
   workspace duly.workspace, channel text, "to" text, body text, due_at timestamptz, priority integer,
   idempotency_key text, category text, expires_at timestamptz, template text, variables jsonb, metadata jsonb,
-  text_id uuid default null, out id uuid, out error text
+  text_id uuid default null, content jsonb default '{}', asked text default null, out id uuid, out error text
 )
 language plpgsql
 as $$
@@ -247,8 +690,8 @@ declare
   hash bytea;
   digest bytea;
   other record;
-  plain text := body;
-  asked jsonb := metadata; -- as it was given, which a key is compared by
+  plain text := case when asked is null then body end;
+  given jsonb := metadata; -- which a key is compared by, and not what a template adds
   pinned text := template;
   key uuid;
   stop text;
@@ -259,9 +702,14 @@ begin
       error := 'template: has the text; leave out body, or the template';
       return;
     end if;
-    select r.error, r.text_id, r.pinned, r.body, asked || r.content into error, text_id, pinned, body, metadata
+    select r.error, r.text_id, r.pinned, r.body, r.content into error, text_id, pinned, body, content
     from duly.rendered(workspace.id, template, channel, "to", coalesce(variables, '{}'), coalesce(metadata, '{}')) r;
-    if error is not null then return; end if;
+  elsif text_id is not null then
+    error := duly.use_template(workspace.id, text_id);
+  end if;
+  if error is not null then return; end if;
+  if text_id is not null and jsonb_typeof(metadata) = 'object' then
+    metadata := duly.with_content(metadata, content);
   end if;
   if workspace.footers is not null then
     body := duly.with_footer(workspace, category, body, metadata ->> 'language');
@@ -301,7 +749,7 @@ begin
   end if;
 
   hash := sha256(convert_to(
-    jsonb_build_array(channel, "to", plain, category, template, variables, asked)::text, 'UTF8'));
+    jsonb_build_array(channel, "to", plain, category, coalesce(asked, template), variables, given)::text, 'UTF8'));
   if workspace.seal then
     hash := duly.keyed(hash);
   end if;
@@ -352,6 +800,285 @@ begin
     perform duly.forget_erased(workspace.id, new_id, new_id);
   end if;
   id := new_id;
+end $$;
+
+-- Queues many, as duly.enqueue_batch says. `rendered` has for some, at their places, what the daemon has made of their
+-- templates: {"text_id", "template" (name@version), "body", "content"}, or {"error"}; else null.
+create function duly.enqueue_items(items jsonb, rendered jsonb) returns table ("position" integer, id uuid, error text)
+language plpgsql
+as $$
+declare
+  item jsonb;
+  made jsonb;
+  workspace duly.workspace;
+  result record;
+begin
+  if items is null or jsonb_typeof(items) <> 'array' then
+    raise exception 'items: must be a JSON array of objects' using errcode = '22023';
+  end if;
+  "position" := 0;
+  for item, made in
+    select i.value, nullif(r.value, 'null') from jsonb_array_elements(items) with ordinality i
+    left join jsonb_array_elements(rendered) with ordinality r on r.ordinality = i.ordinality
+    order by i.ordinality
+  loop
+    "position" := "position" + 1;
+    id := null;
+    error := duly.item_problem(item);
+    if error is null and workspace.name is distinct from item ->> 'workspace' then
+      begin
+        workspace := duly.writable_workspace(item ->> 'workspace');
+      exception when invalid_parameter_value then
+        error := sqlerrm;
+        workspace := null;
+      end;
+    elsif error is null and item ->> 'workspace' is null then
+      error := 'workspace: is missing';
+    end if;
+    if error is null and made ? 'error' then
+      error := made ->> 'error';
+    elsif error is null and made is not null and item ->> 'body' is not null then
+      error := 'template: has the text; leave out body, or the template';
+    elsif error is null then
+      select * into result from duly.enqueue_checked(
+        workspace, item ->> 'channel', item ->> 'to', coalesce(made ->> 'body', item ->> 'body'),
+        coalesce((item ->> 'due_at')::timestamptz, now()), coalesce((item ->> 'priority')::integer, 2),
+        item ->> 'idempotency_key', coalesce(item ->> 'category', 'transactional'),
+        (item ->> 'expires_at')::timestamptz, coalesce(made ->> 'template', item ->> 'template'),
+        coalesce(nullif(item -> 'variables', 'null'), '{}'), coalesce(nullif(item -> 'metadata', 'null'), '{}'),
+        (made ->> 'text_id')::uuid, coalesce(made -> 'content', '{}'), case when made is not null then item ->> 'template' end);
+      id := result.id;
+      error := result.error;
+    end if;
+    return next;
+  end loop;
+end $$;
+
+-- Queues many: a JSON array of objects with enqueue's parameter names. One row per item, by position from 1:
+-- its id, or what is wrong with it. A wrong item does not keep the others back.
+create or replace function duly.enqueue_batch(items jsonb) returns table ("position" integer, id uuid, error text)
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+begin
+  return query select * from duly.enqueue_items(items, '[]');
+end $$;
+
+-- The same with what the daemon has rendered of their templates.
+create function duly.enqueue_rendered(items jsonb, rendered jsonb)
+returns table ("position" integer, id uuid, error text)
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+begin
+  return query select * from duly.enqueue_items(items, rendered);
+end $$;
+
+-- A file of recipients may be written to from a template: the version that was the newest when it began.
+alter table duly.upload add column template text;
+
+drop function duly.upload_begin(text, text, bytea, text, text, timestamptz, integer, text, timestamptz, jsonb);
+-- Begins an upload, or finds the one that this key has already, as before. `template`: what all lines are written from.
+create function duly.upload_begin(
+  workspace text, key text, digest bytea, channel text, body text default null, due_at timestamptz default null,
+  priority integer default 3, category text default 'transactional', expires_at timestamptz default null,
+  metadata jsonb default '{}', template text default null
+) returns table (id uuid, line_done bigint, queued bigint, pinned text)
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  found_workspace duly.workspace := duly.writable_workspace(workspace);
+  new_id uuid := duly.new_id();
+  problem text;
+  version text;
+  found_upload duly.upload;
+begin
+  if key is null or char_length(key) not between 1 and 255 then
+    raise exception 'key: must have 1 to 255 characters' using errcode = '22023';
+  elsif digest is null or octet_length(digest) not between 16 and 64 then
+    raise exception 'digest: must have 16 to 64 bytes' using errcode = '22023';
+  end if;
+  select * into found_upload from duly.upload u where u.workspace_id = found_workspace.id and u.key = upload_begin.key;
+  if not found then
+    -- What all lines share is refused here and not with each of them; the address is one that is right.
+    problem := duly.problem(
+      channel, case channel when 'email' then 'a@example.com' else '+14155550123' end,
+      coalesce(duly.with_footer(found_workspace, category, body, metadata ->> 'language'), 'x'),
+      coalesce(due_at, now()), priority, null, category, expires_at, null, '{}', metadata);
+    problem := coalesce(problem, duly.category_problem(category));
+    if problem is null and upload_begin.template is not null then
+      select t.name || '@' || t.version into version from duly.template t
+      where t.workspace_id = found_workspace.id and t.name = regexp_replace(upload_begin.template, '@[0-9]{1,9}$', '')
+        and case when upload_begin.template ~ '@[0-9]{1,9}$'
+                 then t.version = substring(upload_begin.template from '@([0-9]{1,9})$')::integer and t.state <> 'draft'
+                 else t.state = 'live' end
+      order by t.version desc limit 1;
+      problem := case
+        when version is null then format('template: %L is no live template of this workspace', left(upload_begin.template, 100))
+        when body is not null then 'template: has the text; leave out body, or the template' end;
+    end if;
+    if problem is not null then
+      raise exception '%', problem using errcode = '22023';
+    end if;
+    insert into duly.upload (id, workspace_id, key, digest, message_id, channel, due_at, priority, category, expires_at, metadata, template)
+    values (new_id, found_workspace.id, key, digest, case when body is not null then new_id end,
+            channel::duly.channel, due_at, priority, category, expires_at, metadata, version)
+    on conflict (workspace_id, key) do nothing;
+    if found and body is not null then
+      insert into duly.message (id, workspace_id, body, category, metadata)
+      values (new_id, found_workspace.id, duly.with_footer(found_workspace, category, body, metadata ->> 'language'),
+              category, metadata);
+    end if;
+    select * into found_upload from duly.upload u where u.workspace_id = found_workspace.id and u.key = upload_begin.key;
+  end if;
+  if found_upload.digest <> digest then
+    raise exception 'key: % was used at % for another file or with other options, and % deliveries were queued',
+      quote_literal(key), to_char(found_upload.began_at, 'YYYY-MM-DD HH24:MI:SS TZ'), found_upload.queued
+      using errcode = '22023',
+            hint = 'Another campaign needs a key of its own (--key). If lines were corrected, upload only those: --errors writes them.';
+  end if;
+  return query select found_upload.id, found_upload.line_done, found_upload.queued, found_upload.template;
+end $$;
+
+drop function duly.upload_lines(uuid, bigint, bigint, bigint[], text[], text[], timestamptz[], integer[], text[], text[],
+  timestamptz[], text[], text[]);
+-- Queues the lines after `after_line` up to `last_line` in one transaction, and answers which were refused and why.
+-- As before; of a template each line brings its variables, or what the daemon has rendered with its text's id.
+create function duly.upload_lines(
+  upload uuid, after_line bigint, last_line bigint, lines bigint[], "to" text[], body text[] default null,
+  due_at timestamptz[] default null, priority integer[] default null, idempotency_key text[] default null,
+  category text[] default null, expires_at timestamptz[] default null, metadata text[] default null,
+  media text[] default null, variables text[] default null, text_ids uuid[] default null
+) returns table (line bigint, error text)
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  u duly.upload;
+  workspace duly.workspace;
+  shared_body text;
+  seal smallint;
+  lane record;
+  result record;
+  -- The ids count up from a random one: in the lines' order, and without asking for random bits each time.
+  seed text := duly.new_id();
+  id_prefix text := left(seed, 24);
+  id_base bigint := ('x' || right(seed, 12))::bit(48)::bigint & x'7fffffffffff'::bigint;
+  one_by_one boolean; -- the lines go the way of duly.enqueue
+  wrong text;
+  listed boolean; -- whether anybody must not be written to: else nobody is looked for
+begin
+  select * into u from duly.upload as found
+  where found.id = upload and found.workspace_id in (select duly.writable_workspaces())
+  for update;
+  if not found then
+    raise exception 'upload: there is no upload %', upload using errcode = 'P0002';
+  elsif after_line is null or last_line is null or after_line > u.line_done then
+    raise exception 'after_line: must be % at most: what comes after it was not given yet', u.line_done using errcode = '55000';
+  elsif u.message_id is not null
+        and not (body is null and idempotency_key is null and category is null and metadata is null and media is null) then
+    raise exception 'body: all lines of this upload have one message: only to, due_at, priority and expires_at differ'
+      using errcode = '22023';
+  end if;
+  listed := exists (select from duly.suppression s where s.workspace_id in (u.workspace_id, 0));
+  select * into workspace from duly.workspace w where w.id = u.workspace_id;
+  seal := case when workspace.seal then 0 end;
+  select m.body into shared_body from duly.message m where m.id = u.message_id and m.workspace_id = u.workspace_id;
+
+  if u.template is null and not (variables is null and text_ids is null) then
+    raise exception 'variables: this upload has no template' using errcode = '22023';
+  end if;
+  select duly.use_template(u.workspace_id, t.id) into wrong from (select distinct unnest(text_ids)) t (id)
+  where t.id is not null order by 1 nulls last limit 1;
+  if wrong is not null then
+    raise exception '%', wrong using errcode = '22023';
+  end if;
+
+  -- Lines with a key, those of a workspace that remembers contents, and those of a template that nobody has rendered yet
+  -- go the way of duly.enqueue, each by itself.
+  one_by_one := workspace.duplicate_window is not null or u.template is not null and text_ids is null;
+  if one_by_one or idempotency_key is not null then
+    for i in 1 .. cardinality(lines) loop
+      continue when lines[i] <= u.line_done or lines[i] > last_line
+                    or not one_by_one and idempotency_key[i] is null;
+      result := duly.enqueue_checked(
+        workspace, u.channel::text, "to"[i], coalesce(shared_body, body[i]), coalesce(due_at[i], u.due_at, now()),
+        coalesce(priority[i], u.priority), idempotency_key[i], coalesce(category[i], u.category),
+        coalesce(expires_at[i], u.expires_at), u.template, duly.line_metadata('{}', variables[i], null),
+        duly.line_metadata(u.metadata, metadata[i], media[i]), text_ids[i]);
+      if result.error is null then
+        u.queued := u.queued + 1;
+      else
+        insert into duly.upload_refusal (upload_id, line, workspace_id, error)
+        values (u.id, lines[i], u.workspace_id, duly.refusal(workspace, result.error));
+      end if;
+    end loop;
+  end if;
+
+  if not one_by_one and u.line_done < last_line then
+    for lane in
+      with checked as materialized (
+        select g.*, (id_prefix || lpad(to_hex(id_base + g.line - after_line), 12, '0'))::uuid as id,
+               coalesce(duly.problem(u.channel::text, g."to", g.body, g.due_at, g.priority, null, g.category, g.expires_at,
+                                     null, g.variables, g.metadata),
+                        duly.category_problem(g.category)) as error,
+               duly.address_hash(secret.inner_pad, secret.outer_pad, u.channel::text, g."to") as address_key
+        from duly.hash_key secret, (
+          select l.line, l."to",
+                 case when shared_body is not null then shared_body
+                      when workspace.footers is null then l.body
+                      else duly.with_footer(workspace, coalesce(l.category, u.category), l.body,
+                             coalesce(duly.line_metadata(u.metadata, l.metadata, null) ->> 'language', u.metadata ->> 'language')) end as body, coalesce(l.due_at, u.due_at, now()) as due_at,
+                 coalesce(l.priority, u.priority) as priority, coalesce(l.category, u.category) as category,
+                 coalesce(l.expires_at, u.expires_at) as expires_at,
+                 case when l.metadata is null and l.media is null then u.metadata
+                      else duly.line_metadata(u.metadata, l.metadata, l.media) end as metadata,
+                 case when l.variables is null then '{}' else duly.line_metadata('{}', l.variables, null) end as variables, l.text_id
+          from unnest(lines, "to", body, due_at, priority, idempotency_key, category, expires_at, metadata, media, variables, text_ids)
+            as l (line, "to", body, due_at, priority, idempotency_key, category, expires_at, metadata, media, variables, text_id)
+          where l.line > u.line_done and l.line <= last_line and l.idempotency_key is null
+          offset 0
+        ) g
+      ), message as (
+        insert into duly.message (id, workspace_id, body, category, template, text_id, variables, metadata, sealed_with)
+        select c.id, u.workspace_id, c.body, c.category, u.template, c.text_id, c.variables, c.metadata, seal from checked c
+        where u.message_id is null and c.error is null
+      ), delivery as (
+        insert into duly.delivery_row
+          (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments, state, reason, detail,
+           sealed_with)
+        select c.id, u.workspace_id, coalesce(u.message_id, c.id), u.channel, c."to", c.address_key, c.priority, c.due_at,
+               c.expires_at,
+               case when u.channel <> 'sms' or octet_length(c.body) <= 70 then 1 -- so short a text is one part in any letters
+                    else duly.segments(c.body) end,
+               (case when stop.reason is null then 'queued' else 'skipped' end)::duly.state, stop.reason,
+               case when stop.reason is not null then 'suppression: found when it was queued' end, seal
+        from checked c
+        left join lateral (
+          select s.reason from duly.suppression s
+          where listed and s.address_key = c.address_key and s.workspace_id in (u.workspace_id, 0)
+            and s.channel in ('', u.channel::text) and s.category in ('', c.category) and s.account = ''
+          limit 1
+        ) stop on true
+        where c.error is null
+      ), refusal as (
+        insert into duly.upload_refusal (upload_id, line, workspace_id, error)
+        select u.id, c.line, u.workspace_id, duly.refusal(workspace, c.error) from checked c where c.error is not null
+      )
+      select c.priority, min(c.due_at) as due_at, count(*) as queued from checked c where c.error is null group by c.priority
+    loop
+      u.queued := u.queued + lane.queued;
+      perform duly.tell(u.workspace_id, u.channel::text, lane.priority, lane.due_at);
+    end loop;
+    perform duly.forget_erased(
+      u.workspace_id, (id_prefix || lpad(to_hex(id_base + 1), 12, '0'))::uuid,
+      (id_prefix || lpad(to_hex(id_base + last_line - after_line), 12, '0'))::uuid);
+  end if;
+
+  update duly.upload d set line_done = last_line, queued = u.queued, moved_at = now()
+  where d.id = u.id and d.workspace_id = u.workspace_id and d.line_done < last_line;
+  return query select r.line, r.error from duly.upload_refusal r
+  where r.upload_id = u.id and r.workspace_id = u.workspace_id and r.line > after_line and r.line <= last_line
+  order by r.line;
 end $$;
 
 -- How somebody wants to be written to about their goals. The zone and the most a week stand with the contact.
@@ -558,7 +1285,18 @@ end $$;
 select duly.protect('{template,template_text,preference,goal,progress,series,series_member,plan_run,planned}');
 
 revoke all on all functions in schema duly from public;
-grant execute on function duly.enqueue_planned(integer, jsonb) to duly_daemon;
+grant execute on function
+  duly.enqueue_planned(integer, jsonb), duly.enqueue_rendered(jsonb, jsonb), duly.person_at(integer, text, text),
+  duly.texts_said(integer, uuid, uuid[]), duly.template_version(integer, text),
+  duly.save_template(text, text, jsonb, boolean, boolean, jsonb)
+  to duly_daemon;
+grant execute on function
+  duly.put_template(text, text, text, jsonb, text, text, boolean, boolean, jsonb),
+  duly.set_template_state(text, text, text), duly.delete_template(text, text),
+  duly.upload_begin(text, text, bytea, text, text, timestamptz, integer, text, timestamptz, jsonb, text),
+  duly.upload_lines(uuid, bigint, bigint, bigint[], text[], text[], timestamptz[], integer[], text[], text[],
+                    timestamptz[], text[], text[], text[], uuid[])
+  to duly_producer, duly_daemon;
 grant select on duly.template, duly.template_text, duly.preference, duly.goal, duly.progress, duly.series,
   duly.series_member, duly.plan_run, duly.planned to duly_daemon;
-grant insert, update on duly.template, duly.template_text, duly.plan_run, duly.planned to duly_daemon;
+grant insert, update on duly.plan_run, duly.planned to duly_daemon;

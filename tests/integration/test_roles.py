@@ -53,6 +53,9 @@ WRITES = {
     "record_consents",
     "do_not_contact_batch",
     "erase",
+    "put_template",
+    "set_template_state",
+    "delete_template",
 }
 MAY_CALL = {
     "duly_reader": READS,
