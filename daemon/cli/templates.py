@@ -24,7 +24,7 @@ from daemon.cli.common import (
     table,
 )
 from daemon.config import Config
-from daemon.content.documents import Document, parse, written
+from daemon.content.documents import Document, document_of, parse
 from daemon.content.language import TemplateProblem
 from daemon.content.library import Listed, Put, list_templates, load_version, put_template
 from daemon.content.preview import Preview, preview
@@ -190,26 +190,6 @@ def delete(
 ) -> None:
     """Remove a version that was never used. Exit status 1 for one that was: retire it."""
     _changed(configuration(config), "delete_template", workspace, name, said="deleted", json=json)
-
-
-def document_of(version: TemplateVersion) -> dict[str, Any]:
-    """A version as a document."""
-    texts = []
-    for text in version.texts:
-        found: dict[str, Any] = {
-            key: getattr(text, key) for key in ("channel", "language", "style") if getattr(text, key)
-        }
-        found |= {"number": text.number, "body": text.body}
-        for key in ("subject", "html", "buttons", "attachments"):
-            if value := getattr(text, key):
-                found[key] = value
-        texts.append(found)
-    return {
-        "name": version.name,
-        "smart_replacement": version.smart_replacement,
-        "variables": {name: written(each) for name, each in version.variables.items()},
-        "texts": texts,
-    }
 
 
 def _read(file: Path) -> Document:

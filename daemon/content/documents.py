@@ -105,6 +105,26 @@ def written(variable: Variable) -> dict[str, Any]:
     return found
 
 
+def document_of(version: TemplateVersion) -> dict[str, Any]:
+    """A version as a document."""
+    texts = []
+    for text in version.texts:
+        found: dict[str, Any] = {
+            key: getattr(text, key) for key in ("channel", "language", "style") if getattr(text, key)
+        }
+        found |= {"number": text.number, "body": text.body}
+        for key in ("subject", "html", "buttons", "attachments"):
+            if value := getattr(text, key):
+                found[key] = value
+        texts.append(found)
+    return {
+        "name": version.name,
+        "smart_replacement": version.smart_replacement,
+        "variables": {name: written(each) for name, each in version.variables.items()},
+        "texts": texts,
+    }
+
+
 def parse(source: str) -> Document:
     """Reads a document in TOML or JSON. Raises `TemplateProblem`."""
     try:

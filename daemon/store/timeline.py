@@ -101,6 +101,8 @@ _FACTS = (
     "due_at",
     "expires_at",
     "detail",
+    "template",
+    "text_id",
 )
 
 
@@ -112,7 +114,8 @@ async def load(conn: Connection, delivery_id: UUID, keys: DataKeys | None = None
     row = await conn.fetchrow(query("delivery"), delivery_id)
     if row is None:
         return None
-    steps = [Step(row["created_at"], "queued", f"due {row['planned_for']:%Y-%m-%d %H:%M:%S %Z}")]
+    due = f"due {row['planned_for']:%Y-%m-%d %H:%M:%S %Z}"
+    steps = [Step(row["created_at"], "queued", _list([due, _template(row)]))]
     attempts = await conn.fetch(query("delivery_attempts"), delivery_id)
     steps += [step for r in attempts for step in (*_lease(r), _attempt(r))]
     steps += [_callback(r) for r in await conn.fetch(query("delivery_callbacks"), delivery_id)]
@@ -136,6 +139,14 @@ async def load(conn: Connection, delivery_id: UUID, keys: DataKeys | None = None
         steps=steps,
         zones=whereabouts(given, Channel(row["channel"]), row["to"]).zones,
     )
+
+
+def _template(row: Record) -> str | None:
+    """The template that it was written from, and which of its texts."""
+    if row["template"] is None or row["text_number"] is None:
+        return row["template"] and f"from template {row['template']}"
+    place = [row["text_channel"], row["text_language"], row["text_style"], f"number {row['text_number']}"]
+    return f"from template {row['template']}, text {' '.join(part for part in place if part)}"
 
 
 def _lease(row: Record) -> list[Step]:

@@ -1,7 +1,7 @@
 -- Everything that was sent or was to be sent to a person, with what became of it. $1 workspace id, $2 address keys.
 select d.id, d.channel::text as channel, d."to", d.state::text as state, d.reason, d.detail, d.priority, d.segments,
        d.attempts as calls, d.account, d.provider_id, d.due_at, d.expires_at, d.created_at, d.state_at, d.sent_at,
-       d.delivered_at, m.category, m.idempotency_key, m.body, m.variables::text as variables_json,
+       d.delivered_at, m.category, m.template, m.idempotency_key, m.body, m.variables::text as variables_json,
        m.metadata::text as metadata_json, d.sealed as sealed_delivery, d.id::text as identity_delivery,
        m.sealed as sealed_message, m.id::text as identity_message,
        (select coalesce(jsonb_agg(jsonb_build_object(
