@@ -70,6 +70,8 @@ class Compiled:
         size = sum(times * len(str(values.get(name, ""))) for name, times in self.printed.items())
         if size > LONGEST_RESULT:
             raise TemplateProblem(f"would have {size:,} characters; at most {LONGEST_RESULT:,} are possible")
+        if self.parts is not None and not as_html:
+            return self._joined(values)
         try:
             return (self._escaped if as_html else self._plain).render(_nested(values))
         except TemplateError as error:
@@ -78,6 +80,15 @@ class Compiled:
             raise TemplateProblem(
                 "compares values of different types, such as a number with a text"
             ) from None
+
+    def _joined(self, values: Mapping[str, Any]) -> str:
+        """The same for a text without conditions, several times as fast."""
+        try:
+            return "".join(
+                part if isinstance(part, str) else str(values[part["name"]]) for part in self.parts or ()
+            )
+        except KeyError as missing:
+            raise TemplateProblem(f"{missing} is undefined") from None
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -30,10 +30,15 @@ class Text:
     html: str | None = None
     buttons: Sequence[Mapping[str, str]] = ()
     attachments: Sequence[Mapping[str, str]] = ()
+    _outlines: dict[str | None, Outline] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def outline(self, channel: str | None) -> Outline:
         """What a channel is given of it; None: all. Raises `TemplateProblem` for what the channel cannot say."""
-        return outline(channel, self.body, self.subject, self.html, self.buttons, self.attachments)
+        if channel not in self._outlines:
+            self._outlines[channel] = outline(
+                channel, self.body, self.subject, self.html, self.buttons, self.attachments
+            )
+        return self._outlines[channel]
 
 
 @dataclass(frozen=True, slots=True)

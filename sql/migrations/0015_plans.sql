@@ -11,6 +11,7 @@ create table duly.template (
   variables jsonb not null default '{}' check (pg_column_size(variables) <= 32768),
   smart_replacement boolean not null default false, -- typographic characters that would double an SMS's segments
   state text not null default 'live' check (state in ('draft', 'live', 'retired')),
+  personal boolean not null default true, -- it asks for what is known of the recipient
   digest bytea not null default '', -- of all that it says: the same again is no new version
   used_at timestamptz,
   created_at timestamptz not null default now(),
@@ -207,7 +208,8 @@ begin
   from duly.address a
   join duly.contact c on c.id = a.contact_id and c.workspace_id = a.workspace_id
   left join duly.preference p on p.contact_id = c.id and p.workspace_id = c.workspace_id
-  where a.workspace_id = workspace and a.address_key = duly.address_key(channel, "to")
+  where a.workspace_id = workspace and a.address_key = (
+    select duly.address_hash(k.inner_pad, k.outer_pad, channel, "to") from duly.hash_key k)
   order by (a.channel = channel) desc limit 1;
   return found;
 end $$;
@@ -297,7 +299,9 @@ begin
     error := case when channel is null then 'channel: is missing' else 'to: is missing' end;
     return;
   end if;
-  person := duly.person_at(workspace, channel, "to");
+  if found_template.personal then
+    person := duly.person_at(workspace, channel, "to");
+  end if;
   language := coalesce(metadata ->> 'language', person ->> 'locale', '');
   style := coalesce(metadata ->> 'style', person ->> 'style', '');
   chosen := duly.template_text_for(found_template.id, workspace, channel, language, style, "to");
@@ -333,6 +337,11 @@ begin
   body := duly.filled(parts -> 'body', texts);
   if found_template.smart_replacement and channel = 'sms' then
     body := duly.smart_replaced(body);
+  end if;
+  content := '{}';
+  if parts - 'body' = '{}' and chosen.language = '' then
+    error := duly.use_template(workspace, chosen.id);
+    return;
   end if;
   content := jsonb_strip_nulls(jsonb_build_object(
     'subject', case when channel in ('email', 'push', 'in_app') then duly.filled(parts -> 'subject', texts) end,
@@ -430,8 +439,11 @@ begin
   end if;
   version := coalesce(newest.version, 0) + 1;
   created := true;
-  insert into duly.template (id, workspace_id, name, version, variables, smart_replacement, state, digest)
-  values (new_id, owner.id, name, version, variables, smart_replacement, case when draft then 'draft' else 'live' end, digest);
+  insert into duly.template (id, workspace_id, name, version, variables, smart_replacement, state, digest, personal)
+  values (new_id, owner.id, name, version, variables, smart_replacement, case when draft then 'draft' else 'live' end, digest,
+          exists (select from jsonb_object_keys(variables) v (name) where v.name in ('FirstName', 'Name') or v.name like 'contact.%')
+          or exists (select from jsonb_array_elements(texts) t (text)
+                     where coalesce(t.text ->> 'language', '') <> '' or coalesce(t.text ->> 'style', '') <> ''));
   insert into duly.template_text
     (id, workspace_id, template_id, channel, language, style, number, body, subject, html, buttons, attachments, parts)
   select duly.new_id(), owner.id, new_id, coalesce(t.channel, ''), coalesce(lower(t.language), ''), coalesce(t.style, ''),
@@ -710,7 +722,7 @@ begin
     error := duly.use_template(workspace.id, text_id);
   end if;
   if error is not null then return; end if;
-  if text_id is not null and jsonb_typeof(metadata) = 'object' then
+  if text_id is not null and content <> '{}' and jsonb_typeof(metadata) = 'object' then
     metadata := duly.with_content(metadata, content);
   end if;
   if workspace.footers is not null then
