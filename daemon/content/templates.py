@@ -11,7 +11,8 @@ from daemon.content.channels import Outline, Pieces, outline, rendered
 from daemon.content.language import TemplateProblem as TemplateProblem
 from daemon.content.smart import smart_replaced
 from daemon.content.values import Type as Type
-from daemon.content.values import Variable, checked_value, is_blank, look_up
+from daemon.content.values import Variable as Variable
+from daemon.content.values import checked_value, is_blank, look_up
 from daemon.model import Channel
 
 

@@ -314,24 +314,22 @@ async def test_a_draft_waits_for_its_publishing_and_goes_while_unused(conn: Conn
 # What is wrong is named, and nothing is left empty.
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({}, r"variables\.who: is missing; template hello needs it"),
-        ({"who": None}, r"variables\.who: is missing"),
-        ({"who": " "}, r"variables\.who: is empty"),
-        ({"who": 3}, r"variables\.who: must be a text"),
-        ({"who": "a", "n": "3"}, r"variables\.n: must be a number"),
-        ({"who": "x" * 60_000, "more": "x" * 80_000}, "variables: must be a JSON object of at most"),
-        ({"who": "x" * 2000}, "body: has"),
-    ],
-)
-async def test_a_missing_or_wrong_variable_is_an_error_and_no_gap(
-    conn: Connection, given: dict[str, Any], said: str
-) -> None:
+WRONG_VARIABLES: list[tuple[dict[str, Any], str]] = [
+    ({}, r"variables\.who: is missing; template hello needs it"),
+    ({"who": None}, r"variables\.who: is missing"),
+    ({"who": " "}, r"variables\.who: is empty"),
+    ({"who": 3}, r"variables\.who: must be a text"),
+    ({"who": "a", "n": "3"}, r"variables\.n: must be a number"),
+    ({"who": "x" * 60_000, "more": "x" * 80_000}, "variables: must be a JSON object of at most"),
+    ({"who": "x" * 2000}, "body: has"),
+]
+
+
+async def test_a_missing_or_wrong_variable_is_an_error_and_no_gap(conn: Connection) -> None:
     await put_sql(conn, "Hi {{who}} {{n}}", variables={"who": {}, "n": {"type": "number", "default": 1}})
-    with pytest.raises(WRONG, match=f"^{said}"):
-        await enqueue(conn, variables=given)
+    for variables, said in WRONG_VARIABLES:
+        with pytest.raises(WRONG, match=f"^{said}"):
+            await enqueue(conn, variables=variables)
     assert await conn.fetchval("select count(*) from duly.message") == 0
 
 
@@ -341,37 +339,35 @@ async def test_a_huge_result_is_refused_before_it_is_made(conn: Connection) -> N
         await enqueue(conn, channel="in_app", to="a", variables={"x": "y" * 60_000})
 
 
-@pytest.mark.parametrize(
-    ("body", "more", "said"),
-    [
-        ("Hi {{ x", {}, "body: line 1"),
-        ("a\n{% if x %}", {}, "body: line 2"),
-        ("{{ x }}" * 1001, {}, "body: puts values into too many"),
-        ("{{ x }}", {"variables": {"y": {}}}, "variables: x is used in a text and not declared"),
-        ("{{ x }}", {"variables": {"x": {"type": "flag"}}}, r"variables\.x: is a flag"),
-        ("{{ x }}", {"variables": {"x": {"type": "int"}}}, r"variables\.x\.type: is none of"),
-        ("{{ x }}", {"variables": {"x": {"default": 3}}}, r"variables\.x\.default: must be a text"),
-        ("{{ x }}", {"variables": {"x": {"more": 3}}}, r"variables\.x\.more: is no field"),
-        ("{{ x }}", {"variables": {"x": {}, "x.y": {}}}, r"variables\.x: is also the beginning"),
-        ("{{ x }}", {"variables": ["x"]}, "variables: must be a JSON object"),
-        (" ", {}, "body: is missing"),
-        (None, {}, "body: is missing"),
-        ("x", {"texts": [{"body": "x"}]}, "texts: has the texts"),
-        (None, {"texts": [{"body": "x", "channel": "fax"}]}, r"texts\.1\.channel"),
-        (None, {"texts": [{"body": "x"}, {"body": 1}]}, r"texts\.2\.body: must be a text"),
-        (None, {"texts": [{"body": "x"}, {"body": "y"}]}, "texts: two are for the same"),
-        (None, {"texts": [{"body": "x", "buttons": []}]}, r"texts\.1\.buttons: is no field"),
-        (None, {"texts": [{"body": "x", "channel": "email"}]}, r"texts\.1\.subject: is missing"),
-        (None, {"texts": [{"body": "x", "channel": "sms", "html": "x"}]}, r"texts\.1\.subject: sms has neither"),
-        (None, {"texts": []}, "texts: must be a list"),
-        (None, {"texts": {}}, "texts: must be a list"),
-    ],
-)  # fmt: skip
-async def test_sql_names_what_is_wrong_with_a_template(
-    conn: Connection, body: str | None, more: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(WRONG, match=f"^{said}"):
-        await put_sql(conn, body, **more)
+WRONG_TEMPLATES: list[tuple[str | None, dict[str, Any], str]] = [
+    ("Hi {{ x", {}, "body: line 1"),
+    ("a\n{% if x %}", {}, "body: line 2"),
+    ("{{ x }}" * 1001, {}, "body: puts values into too many"),
+    ("{{ x }}", {"variables": {"y": {}}}, "variables: x is used in a text and not declared"),
+    ("{{ x }}", {"variables": {"x": {"type": "flag"}}}, r"variables\.x: is a flag"),
+    ("{{ x }}", {"variables": {"x": {"type": "int"}}}, r"variables\.x\.type: is none of"),
+    ("{{ x }}", {"variables": {"x": {"default": 3}}}, r"variables\.x\.default: must be a text"),
+    ("{{ x }}", {"variables": {"x": {"more": 3}}}, r"variables\.x\.more: is no field"),
+    ("{{ x }}", {"variables": {"x": {}, "x.y": {}}}, r"variables\.x: is also the beginning"),
+    ("{{ x }}", {"variables": ["x"]}, "variables: must be a JSON object"),
+    (" ", {}, "body: is missing"),
+    (None, {}, "body: is missing"),
+    ("x", {"texts": [{"body": "x"}]}, "texts: has the texts"),
+    (None, {"texts": [{"body": "x", "channel": "fax"}]}, r"texts\.1\.channel"),
+    (None, {"texts": [{"body": "x"}, {"body": 1}]}, r"texts\.2\.body: must be a text"),
+    (None, {"texts": [{"body": "x"}, {"body": "y"}]}, "texts: two are for the same"),
+    (None, {"texts": [{"body": "x", "buttons": []}]}, r"texts\.1\.buttons: is no field"),
+    (None, {"texts": [{"body": "x", "channel": "email"}]}, r"texts\.1\.subject: is missing"),
+    (None, {"texts": [{"body": "x", "channel": "sms", "html": "x"}]}, r"texts\.1\.subject: sms has neither"),
+    (None, {"texts": []}, "texts: must be a list"),
+    (None, {"texts": {}}, "texts: must be a list"),
+]
+
+
+async def test_sql_names_what_is_wrong_with_a_template(conn: Connection) -> None:
+    for body, more, said in WRONG_TEMPLATES:
+        with pytest.raises(WRONG, match=f"^{said}"):
+            await put_sql(conn, body, **more)
     assert await conn.fetchval("select count(*) from duly.template") == 0
 
 
