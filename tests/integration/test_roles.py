@@ -53,6 +53,13 @@ WRITES = {
     "record_consents",
     "do_not_contact_batch",
     "erase",
+    "set_preference",
+    "set_goal",
+    "remove_goal",
+    "add_progress",
+    "add_progress_batch",
+    "goals_of",
+    "put_check_in",
 }
 MAY_CALL = {
     "duly_reader": READS,
