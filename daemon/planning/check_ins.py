@@ -40,7 +40,6 @@ from daemon.store.sql import query
 
 AccountOf = Callable[[str, Channel], str | None]
 Used = Mapping[UUID, tuple[int, datetime | None]]
-Templates = Mapping[str, TemplateVersion]
 
 USUAL_STYLE = "supportive"
 
@@ -115,37 +114,61 @@ def template_names(series: Series) -> set[str]:
     return {_name(series, kind) for kind in Kind}
 
 
-def texts_for(
-    templates: Templates, series: Series, kind: Kind, channel: str, locale: str | None, style: str
-) -> tuple[TemplateVersion | None, Sequence[Text]]:
-    """The texts of a kind in somebody's style, else in the supportive one; for who has done a part, where the series has
-    no words of that kind, those for a missed goal.
-    """
-    for each in (kind, Kind.MISSED) if kind is Kind.PARTIAL else (kind,):
-        version = templates.get(_name(series, each))
-        if version is None:
-            continue
-        found = version.choices(channel, locale, style) or version.choices(channel, locale, USUAL_STYLE)
-        if found:
-            return version, found
-    return None, ()
+class Wording:
+    """The texts of a series."""
+
+    def __init__(self, series: Series, templates: Mapping[str, TemplateVersion]) -> None:
+        self.texts = [text.id for version in templates.values() for text in version.texts]
+        self._series = series
+        self._templates = templates
+        self._found: dict[
+            tuple[Kind, str, str | None, str], tuple[TemplateVersion, Sequence[Text]] | None
+        ] = {}
+
+    def choices(
+        self, kind: Kind, channel: str, locale: str | None, style: str
+    ) -> tuple[TemplateVersion, Sequence[Text]] | None:
+        """The texts of a kind in somebody's style, else in the supportive one; for who has done a part, where the series
+        has no words of that kind, those for a missed goal. None: there are none.
+        """
+        asked = kind, channel, locale, style
+        if asked not in self._found:
+            self._found[asked] = self._look(*asked)
+        return self._found[asked]
+
+    def _look(
+        self, kind: Kind, channel: str, locale: str | None, style: str
+    ) -> tuple[TemplateVersion, Sequence[Text]] | None:
+        for each in (kind, Kind.MISSED) if kind is Kind.PARTIAL else (kind,):
+            version = self._templates.get(_name(self._series, each))
+            if version is None:
+                continue
+            found = version.choices(channel, locale, style) or version.choices(channel, locale, USUAL_STYLE)
+            if found:
+                return version, found
+        return None
+
+
+async def load_wording(conn: Connection, series: Series) -> Wording:
+    """The newest texts of a series."""
+    return Wording(series, await load_templates(conn, series.workspace_id, template_names(series)))
 
 
 def say(
-    series: Series,
     kind: Kind,
     person: Person,
     preference: Preference,
     goals: Sequence[Goal],
     channel: str,
-    templates: Templates,
+    wording: Wording,
     used: Used,
     text: UUID | None = None,
 ) -> Said:
     """The words. `text`: the one to take if it fits. Raises `Unsaid`."""
-    version, choices = texts_for(templates, series, kind, channel, person.locale, preference.style)
-    if version is None:
+    found = wording.choices(kind, channel, person.locale, preference.style)
+    if found is None:
         raise Unsaid("no_text")
+    version, choices = found
     same = next((choice for choice in choices if choice.id == text), None)
     chosen = same or pick(choices, used, person.id)
     given = variables_of(person) | goal_variables(foremost(goals))
@@ -287,16 +310,15 @@ class CheckIns:
             for contact, person in people.items()
         ]
         goals = await load_goals(conn, series.workspace_id, cases)
-        templates = await load_templates(conn, series.workspace_id, template_names(series))
-        texts = {text.id for version in templates.values() for text in version.texts}
-        used = await load_used(conn, series.workspace_id, list(people), texts)
+        wording = await load_wording(conn, series)
+        used = await load_used(conn, series.workspace_id, list(people), wording.texts)
         open_channels = self._channels(series)
         return [
             self._item(
                 series,
                 case,
                 goals.get(case.contact, ()),
-                templates,
+                wording,
                 used.get(case.contact, {}),
                 open_channels,
                 now,
@@ -314,7 +336,7 @@ class CheckIns:
         series: Series,
         case: Case,
         goals: Sequence[Goal],
-        templates: Templates,
+        wording: Wording,
         used: Used,
         open_channels: frozenset[str] | None,
         now: datetime,
@@ -340,7 +362,7 @@ class CheckIns:
             item["kind"] = kind.value
             item |= _due(series, wished, now)
             address = _address(series, case, category_of(series, kind), open_channels)
-            said = say(series, kind, case.person, case.preference, goals, address.channel, templates, used)
+            said = say(kind, case.person, case.preference, goals, address.channel, wording, used)
         except Unsaid as reason:
             item["reason"] = str(reason)
             if goals:

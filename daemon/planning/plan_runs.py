@@ -146,6 +146,8 @@ async def enqueue(conn: Connection, workspace_id: int, items: Sequence[Item]) ->
     """Queues items in the caller's transaction: how many are planned, and how many decided without a delivery."""
     if not items:
         return 0, 0
-    row = await conn.fetchrow(query("enqueue_planned"), workspace_id, orjson.dumps(items).decode())
+    row = await conn.fetchrow(
+        query("enqueue_planned"), workspace_id, orjson.dumps(items, default=str).decode()
+    )
     assert row is not None
     return row["planned"], row["skipped"]

@@ -18,7 +18,6 @@ import asyncpg
 import orjson
 
 from daemon import metrics
-from daemon.content.library import load_templates
 from daemon.model import Delivery, Reason
 from daemon.planning.check_ins import (
     Said,
@@ -27,8 +26,8 @@ from daemon.planning.check_ins import (
     load_goals,
     load_preferences,
     load_used,
+    load_wording,
     say,
-    template_names,
     wanted,
 )
 from daemon.planning.goals import Goal, kind_of
@@ -136,21 +135,19 @@ class GoalsAgain:
                 other.append((each, now))
         if not other:
             return
-        templates = await load_templates(conn, series.workspace_id, template_names(series))
-        texts = {text.id for version in templates.values() for text in version.texts}
-        used = await load_used(conn, series.workspace_id, [each.contact for each, _ in other], texts)
+        wording = await load_wording(conn, series)
+        used = await load_used(conn, series.workspace_id, [each.contact for each, _ in other], wording.texts)
         for each, now in other:
             assert each.person is not None
             kind = kind_of(now)
             try:
                 said = say(
-                    series,
                     kind,
                     each.person,
                     preferences[each.contact],
                     now,
                     each.delivery.channel.value,
-                    templates,
+                    wording,
                     used.get(each.contact, {}),
                     each.text if kind.value == each.kind else None,
                 )
@@ -209,7 +206,7 @@ async def _reword(
         }
         for delivery, said, series, before in words
     ]
-    rows = await conn.fetch(query("reword"), orjson.dumps(items).decode())
+    rows = await conn.fetch(query("reword"), orjson.dumps(items, default=str).decode())
     found = {row["id"]: row for row in rows}
     metrics.REWORDED.labels("reworded").inc(len(found))
     changed: dict[UUID, Delivery | None] = {}
