@@ -93,9 +93,7 @@ async def _planned(
     runs, progress = PlanRuns(database, known, portion=portion), Progress()
     await runs.open(settings.planning.lead_hours, only)
     tell = _teller()
-    while await runs.portion_of(progress, only):
-        tell(progress)
-    while await runs.again(progress):
+    while await runs.step(progress, only):
         tell(progress)
     now = {"planned": progress.planned, "skipped": progress.skipped}
     facts |= {"decided_now": now, "troubles": list(progress.troubles.values())}

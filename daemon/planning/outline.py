@@ -60,8 +60,10 @@ async def decided(database: Database, only: Only) -> Outline:
 async def foreseen(
     database: Database, sources: Mapping[str, Source], only: Only, on_date: date, portion: int
 ) -> Outline:
-    """What would be decided for a day now of whom nothing was decided yet; with what was. Raises `DatabaseDown`."""
+    """What a day comes to: what is planned, and what would be decided now of the others. Raises `DatabaseDown`."""
     found = await decided(database, Only(only.workspace, on_date))
+    found.skipped = 0
+    found.reasons.clear()
     for row in await database.fetch(query("plan_series"), list(sources), only.workspace, None):
         if not row["enabled"]:
             continue

@@ -63,6 +63,11 @@ class PlanRuns:
         """Opens the days that are near enough; how many there were to open. Raises `DatabaseDown`."""
         return len(await self._database.fetch(query("plan_open"), lead_hours, only.workspace, only.on_date))
 
+    async def step(self, progress: Progress, only: Only = EVERYTHING) -> bool:
+        """Plans again for who asks for it, then the next portion. Whether there was anything. Raises `DatabaseDown`."""
+        asked = await self.again(progress)
+        return await self.portion_of(progress, only) or asked
+
     async def portion_of(self, progress: Progress, only: Only = EVERYTHING) -> bool:
         """Plans the next portion of a run that nobody is at. Whether there was one. Raises `DatabaseDown`."""
         series: Series | None = None

@@ -80,9 +80,7 @@ class Planner:
         if now >= self._open_at:
             await self._runs.open(config.lead_hours)
             self._open_at = now + _OPEN_SECONDS
-        while not self._stopping.is_set() and await self._runs.portion_of(progress):
-            pass
-        while not self._stopping.is_set() and await self._runs.again(progress):
+        while not self._stopping.is_set() and await self._runs.step(progress):
             pass
         metrics.PLANNING_TROUBLES.set(len(progress.troubles))
         if progress.decided:

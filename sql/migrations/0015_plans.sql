@@ -547,6 +547,9 @@ begin
   update duly.delivery_row d
   set state = 'canceled', reason = 'canceled', detail = 'preferences, goals or clock have changed: planned anew', state_at = now()
   where d.id = any (ahead) and d.workspace_id = workspace;
+  if ahead <> '{}' and exists (select from duly.workspace w where w.id = workspace and w.duplicate_window is not null) then
+    delete from duly.recent_content r where r.workspace_id = workspace and r.delivery_id = any (ahead);
+  end if;
   delete from duly.planned p
   where p.contact_id = any (contacts) and p.workspace_id = workspace and p.source = 'check_in' and p.wished_at > now()
     and (p.delivery_id is null or p.delivery_id = any (ahead));
@@ -725,7 +728,7 @@ begin
           'amount: must be a number below 1e12, of at most 40 digits'
         when i.item ->> 'key' = '' then 'key: must have 1 to 255 characters'
         when i.item ->> 'at' is not null and (
-          duly.parse_time(i.item ->> 'at') is null or (i.item ->> 'at') !~ '(Z|[+-][0-9]{2}(:?[0-9]{2})?)$') then
+          duly.parse_time(i.item ->> 'at') is null or (i.item ->> 'at') !~ '[0-9]:[0-9]{2}.*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$') then
           'at: must be a time with its zone, such as 2026-11-29T18:00:00Z'
         when not ((i.item ->> 'at')::timestamptz between '2000-01-01Z' and now() + interval '1 day') then
           'at: must be a time between the year 2000 and tomorrow'
