@@ -18,7 +18,7 @@ from daemon.store.database import Database, DatabaseDown
 log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS = 5.0
-_OPEN_SECONDS = 300.0
+_OPEN_SECONDS = 30.0
 
 
 class Planner:

@@ -70,6 +70,7 @@ async def person(
     zone: str | None = "UTC",
     to: str | None = None,
     goal: str | None = "Runs",
+    period: str = "day",
     workspace: str = "clinic",
     **wants: Any,
 ) -> UUID:
@@ -85,15 +86,21 @@ async def person(
     )
     if goal is not None:
         await conn.execute(
-            "select duly.set_goal($1, $2, $3, $4::float8::numeric, 'runs')", workspace, name, goal, target
+            "select duly.set_goal($1, $2, $3, $4::float8::numeric, 'runs', $5)",
+            workspace,
+            name,
+            goal,
+            target,
+            period,
         )
         if done:
             await add(conn, name, done, workspace=workspace)
             await conn.execute(
-                """update duly.progress set at = $2::date + interval '1 hour'
+                """update duly.progress set at = ($2::date + interval '12 hours') at time zone $3
                    where goal_id in (select id from duly.goal where contact_id = $1)""",
                 contact,
                 day,
+                zone or "UTC",
             )
     await wants_it(conn, name, day, time, workspace=workspace, **wants)
     return contact

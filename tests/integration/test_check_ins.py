@@ -76,7 +76,7 @@ async def test_each_gets_what_their_goals_and_preferences_call_for(
         "met": ("congratulatory", 2), "coach": ("accountability", 1),
     }  # fmt: skip
     because = json.loads(found["partial"]["because"])
-    assert because["goals"] == [{"name": "Runs", "done": 1, "target": 4, "unit": "runs", "period": "week"}]
+    assert because["goals"] == [{"name": "Runs", "done": 1, "target": 4, "unit": "runs", "period": "day"}]
     assert (because["zone"], because["zone_source"], because["template"]) == ("UTC", "given", "partial@1")
     assert await conn.fetchval("select bool_and(used_at is not null) from duly.template")
 
@@ -287,7 +287,7 @@ async def test_a_goal_counts_over_its_period_of_the_persons_own_days(
     """On a Monday the week that has just ended is asked about."""
     today = datetime.now(UTC).date()
     monday = today + timedelta(days=8 - today.isoweekday())
-    await person(conn, "ann", monday, target=2, on_goal_met=True, zone="Asia/Kolkata")
+    await person(conn, "ann", monday, target=2, on_goal_met=True, zone="Asia/Kolkata", period="week")
     for at in (f"{monday - timedelta(days=8)}T18:29:00Z", f"{monday - timedelta(days=8)}T18:31:00Z"):
         await conn.execute(
             "select duly.add_progress('clinic', 'ann', 'Runs', 1, $1)", datetime.fromisoformat(at)
@@ -371,5 +371,5 @@ async def test_null_leaves_a_field_as_it_is(conn: Connection) -> None:
         "enabled": True, "send_day": "Friday", "send_time": "07:05:00", "on_goal_met": True,
         "on_partial_goal": True, "style": "snarky", "channels": ["email", "sms"], "priority": None,
     }  # fmt: skip
-    goal = {"name": "Runs", "target": 4, "unit": "km", "period": "week", "begins_on": None, "ends_on": None}
+    goal = {"name": "Runs", "target": 4, "unit": "km", "period": "day", "begins_on": None, "ends_on": None}
     assert found["goals"] == [goal | {"done": 2.5}]
