@@ -73,6 +73,10 @@ WROTE = Foreseen(WALL, None)
 NOT = Foreseen(WALL, "goal_met")
 
 
+def quiet(marked: float) -> Row:
+    return replace(GOOD, zone=QUIET_ZONE, marked_at=NOON + timedelta(seconds=marked))
+
+
 def arrived(seconds: float = 2, times: int = 1, delivery: UUID | None = GOOD.delivery) -> list[Arrival]:
     at = NOON.timestamp() + seconds
     return [Arrival(str(delivery), 1, f"SM{n}", "+1", "sent", at, duplicate=n > 0) for n in range(times)]
@@ -94,8 +98,8 @@ def arrived(seconds: float = 2, times: int = 1, delivery: UUID | None = GOOD.del
         (WROTE, [replace(GOOD, contact=uuid4())], [], None, [Fault.SKIPPED, Fault.OUT_OF_RULES]),
         (WROTE, [GOOD], arrived(-1), None, [Fault.OUT_OF_RULES]),
         (WROTE, [GOOD], arrived(3700), None, [Fault.OUT_OF_RULES]),
-        (WROTE, [replace(GOOD, zone=QUIET_ZONE, marked_at=NOON + timedelta(seconds=31))], arrived(31), None, [Fault.OUT_OF_RULES]),
-        (WROTE, [replace(GOOD, zone=QUIET_ZONE, marked_at=NOON + timedelta(seconds=29))], arrived(31), None, []),
+        (WROTE, [quiet(31)], arrived(31), None, [Fault.OUT_OF_RULES]),
+        (WROTE, [quiet(29)], arrived(31), None, []),
         (WROTE, [GOOD], arrived(), NOON, [Fault.OUT_OF_RULES]),
         (WROTE, [GOOD], arrived(), NOON + timedelta(seconds=2), []),
         (WROTE, [replace(GOOD, kind="met", template="congratulatory@1")], arrived(), NOON, []),

@@ -94,7 +94,7 @@ async def person(
             period,
         )
         if done:
-            await add(conn, name, done, workspace=workspace)
+            await add(conn, name, done, goal, workspace=workspace)
             await conn.execute(
                 """update duly.progress set at = ($2::date + interval '12 hours') at time zone $3
                    where goal_id in (select id from duly.goal where contact_id = $1)""",
