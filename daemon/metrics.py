@@ -29,6 +29,16 @@ INBOUND = Counter("duly_inbound", "Messages from people stored", ["account"], re
 UNOPENED = Counter(
     "duly_unopened", "Deliveries put back because what is sealed could not be opened", registry=REGISTRY
 )
+PLANNED = Counter("duly_planned", "Occurrences of series decided", ["kind", "outcome"], registry=REGISTRY)
+PLANNING_TROUBLES = Gauge(
+    "duly_planning_troubles", "Series that this daemon could not plan the last time", registry=REGISTRY
+)
+REWORDED = Counter(
+    "duly_goals_asked_again",
+    "Check-ins whose goals stood otherwise when they were leased than when they were planned",
+    ["outcome"],
+    registry=REGISTRY,
+)
 LEASED = Counter("duly_leased", "Deliveries leased", registry=REGISTRY)
 RESCUED = Counter("duly_rescued", "Deliveries taken over from dead daemons", ["state"], registry=REGISTRY)
 DEATHS = Counter("duly_actor_deaths", "Actors that died and were restarted", ["actor"], registry=REGISTRY)

@@ -116,6 +116,8 @@ class Reason(StrEnum):
     QUIET_HOURS = "quiet_hours"
     CAP_REACHED = "cap_reached"
     NOT_VERIFIED = "not_verified"  # the business has not been checked, and this is none of its own addresses
+    GOAL_MET = "goal_met"  # a check-in on goals that are met by now, to who wants no congratulation
+    NOT_WANTED = "not_wanted"  # a check-in that the person's preferences no longer want
 
     @property
     def category(self) -> ReasonCategory:
@@ -216,6 +218,7 @@ class Delivery:
     address_key: UUID | None = None  # the keyed hash of `to`
     gate: Gate = OPEN
     sealed: Sealed | None = None  # what must be opened before it means anything
+    from_template: bool = False  # so it may have been planned
 
     @property
     def lane(self) -> Lane:

@@ -11,6 +11,8 @@ from daemon import clock
 from daemon.config import Config, PlatformConfig, changed_keys, keep_restart_only, restart_needed
 from daemon.content.rendering import Renderer, hook_url
 from daemon.model import Delivery, InboundMessage, StatusUpdate
+from daemon.planning.planner import Planner
+from daemon.planning.registry import sources
 from daemon.platforms.base import Platform
 from daemon.platforms.registry import make_platform
 from daemon.queue.adaptive import Adaptive
@@ -19,6 +21,7 @@ from daemon.queue.auditor import Auditor
 from daemon.queue.directory import Directory, Registration, registration
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
+from daemon.queue.goals_again import GoalsAgain
 from daemon.queue.judge import Judge
 from daemon.queue.limits import LimitBook
 from daemon.queue.line import Line
@@ -102,6 +105,7 @@ class Runtime:
             self.membership,
             self.dispatcher,
             self.unsealer,
+            GoalsAgain(database, self.keys),
             Judge(database, lambda: self.rulebook, self._is_stand_in),
             self.directory.name_of,
             lambda workspace, channel: self.config.account_for(workspace, channel),
@@ -122,6 +126,12 @@ class Runtime:
         self.notifier = Notifier(database, self.schema.fits)
         self.publisher = Publisher(database, lambda: self.config, self.schema.fits)
         self.retention = Retention(database, lambda: self.config, self.schema.fits)
+        self.planner = Planner(
+            database,
+            lambda: self.config.planning,
+            sources(self.keys, lambda workspace, channel: self.config.account_for(workspace, channel)),
+            self.schema.fits,
+        )
         self.auditor = Auditor(
             database, self.schema.fits, gather=lambda: self.logins.flush(everything=self.supervisor.stopping)
         )
@@ -135,6 +145,7 @@ class Runtime:
             self.logins,
             self.keys,
             self._unsealed,
+            self.planner.plan_soon,
         )
         self.supervisor = Supervisor(
             [
@@ -152,6 +163,7 @@ class Runtime:
                 self.publisher,
                 self.retention,
                 self.sealer,
+                self.planner,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,
@@ -191,6 +203,7 @@ class Runtime:
         self.publisher.reload()
         self.retention.reload()
         self.sealer.reload()
+        self.planner.plan_soon()
         self.fetcher.look_soon()
 
     def parts(self) -> Mapping[str, str | None]:

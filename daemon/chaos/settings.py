@@ -58,6 +58,7 @@ class Tuning:
     daemon: Table
     sms: str | None = None  # which account carries it
     rules: Table = field(default_factory=dict)  # the scenario's, never the operator's
+    planning: Table = field(default_factory=dict)  # likewise
     senders: Mapping[str, str] = field(default_factory=dict)  # likewise: workspace → its own number
 
     def account_of(self, workspace: str) -> str:
@@ -121,6 +122,7 @@ def toml(place: Place, tuning: Tuning) -> str:
         "routes": {"sms": tuning.sms or next(iter(tuning.platforms))},
         "retry": {"temporary": _RETRY, "limit": _RETRY},
         "rules": tuning.rules,
+        "planning": tuning.planning,
         "workspaces": {name: _workspace(name, tuning) for name in WORKSPACES},
     }
     text = "# Written by `duly chaos`.\n" + "".join(_written((name,), t) for name, t in document.items())

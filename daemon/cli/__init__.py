@@ -15,7 +15,9 @@ from daemon.cli import (
     deliveries,
     demo,
     do_not_contact,
+    goals,
     migrate,
+    plan,
     privacy,
     run,
     simulate,
@@ -38,6 +40,7 @@ app.command("send")(deliveries.send)
 app.command("explain")(deliveries.explain)
 app.command("simulate")(simulate.simulate)
 app.command("cancel")(deliveries.cancel)
+app.command("plan")(plan.plan)
 app.command("replay")(deadletters.replay)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)
@@ -50,4 +53,5 @@ app.add_typer(contacts.app, name="contacts")
 app.add_typer(templates.app, name="template")
 app.add_typer(consent.app, name="consent")
 app.add_typer(do_not_contact.app, name="do-not-contact")
+app.add_typer(goals.app, name="goal")
 app.add_typer(privacy.app, name="privacy")

@@ -19,6 +19,7 @@ from daemon.chaos.evidence import Outcome
 from daemon.chaos.node import ChaosError
 from daemon.chaos.opt_out.rules import NARROW
 from daemon.chaos.opt_out.run import Race, RaceSettings
+from daemon.chaos.planner.run import PlannerRun, PlannerSettings
 from daemon.chaos.run import ChaosSettings, Run
 from daemon.chaos.settings import DEFAULT, Place, Tuning, read_tuning, toml
 from daemon.cli.common import JsonOption, fail, print_json, run_async, table
@@ -30,13 +31,18 @@ class Scenario(StrEnum):
 
     KILLS = "kills"
     OPT_OUT = "opt-out"
+    PLANNER = "planner"
+
+
+_AMOUNTS = {Scenario.KILLS: "messages", Scenario.OPT_OUT: "pairs", Scenario.PLANNER: "users"}
 
 
 def chaos(
     scenario: Annotated[
         Scenario,
         typer.Option(
-            help="kills: nothing is lost, sent twice or early; opt-out: nothing is sent that must not be."
+            help="kills: nothing is lost, sent twice or early; opt-out: nothing is sent that must not be; "
+            "planner: nobody is left out, asked twice or against the rules."
         ),
     ] = Scenario.KILLS,
     messages: Annotated[
@@ -46,6 +52,12 @@ def chaos(
         int | None,
         typer.Option(
             min=1, max=1_000_000, help="opt-out: deliveries that race with a stop; 2000 if not given."
+        ),
+    ] = None,
+    users: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1_000_000, help="planner: people with preferences and goals; 2000 if not given."
         ),
     ] = None,
     kills: Annotated[
@@ -79,21 +91,24 @@ def chaos(
     """Break everything on purpose, and count what is lost, sent twice or sent early.
 
     Or, with --scenario opt-out, what is sent after an opt-out, over a cap, in quiet hours or early, while opt-outs,
-    cancellations, do-not-contact lists and erasures race with the daemons that send.
+    cancellations, do-not-contact lists and erasures race with the daemons that send. Or, with --scenario planner, who is
+    left out, asked twice or against the rules while daemons that plan a day are killed.
 
     It starts its own Postgres, a stand-in for Twilio and three daemons, and touches nothing else: neither your
     database nor a real platform. Exit status 1 if a promise was broken.
     """
-    if messages is not None and scenario is Scenario.OPT_OUT:
-        fail("--messages is for --scenario kills; say --pairs", 2)
-    if pairs is not None and scenario is Scenario.KILLS:
-        fail("--pairs is for --scenario opt-out; say --messages", 2)
+    amounts = {Scenario.KILLS: messages, Scenario.OPT_OUT: pairs, Scenario.PLANNER: users}
+    for other, amount in amounts.items():
+        if amount is not None and other is not scenario:
+            fail(f"--{_AMOUNTS[other]} is for --scenario {other}; say --{_AMOUNTS[scenario]}", 2)
+    if seconds is not None and scenario is Scenario.PLANNER:
+        fail("--seconds: --scenario planner takes as long as there is to plan; leave it out", 2)
     tuning = _tuning(config, scenario)
     seed = random.randrange(1_000_000) if seed is None else seed
     directory = _directory(logs)
     keep = logs is not None
     try:
-        run = _prepared(scenario, messages or pairs, kills, seconds, seed, tuning, directory, quiet=json)
+        run = _prepared(scenario, amounts[scenario], kills, seconds, seed, tuning, directory, quiet=json)
         outcome = run_async(lambda: _run(run))
         keep = keep or not outcome.good
         _print(outcome, json=json)
@@ -119,10 +134,14 @@ def _prepared(
     directory: Path,
     *,
     quiet: bool,
-) -> Run | Race:
+) -> Run | Race | PlannerRun:
     """A run with the scenario's defaults for what was not said."""
     tell = _silent if quiet else _tell
     amount = amount or 2000
+    if scenario is Scenario.PLANNER:
+        kills = 10 if kills is None else kills
+        tell(f"seed {seed}: {amount:,} users, {kills} kills; logs in {directory / 'logs'}")
+        return PlannerRun(PlannerSettings(amount, kills, seed, tuning, directory), tell)
     if scenario is Scenario.KILLS:
         kills, seconds = 10 if kills is None else kills, seconds or 60.0
         what = "messages"
@@ -137,7 +156,7 @@ def _prepared(
 
 def _tuning(config: Path | None, scenario: Scenario) -> Tuning:
     if config is None:
-        return DEFAULT if scenario is Scenario.KILLS else NARROW
+        return NARROW if scenario is Scenario.OPT_OUT else DEFAULT
     try:
         tuning = read_tuning(config)
         toml(Place("try", 1, "postgresql://try@127.0.0.1/try", "http://127.0.0.1:1"), tuning)
@@ -160,7 +179,7 @@ def _directory(logs: Path | None) -> Path:
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-async def _run(run: Run | Race) -> Outcome:
+async def _run(run: Run | Race | PlannerRun) -> Outcome:
     """A run that a signal ends in order. A second one changes nothing: it must not cut the tidying up short."""
     task = asyncio.current_task()
     assert task is not None

@@ -20,6 +20,7 @@ from daemon.planning.forecast import Forecast, Outlook
 from daemon.planning.looking import look
 from daemon.queue.limiter import Rate
 from daemon.queue.rates import account_rate, workspace_rate
+from daemon.store.sql import query
 from daemon.store.status import Node, Passing, QueuedLane, Snapshot, snapshot
 
 _READY_SECONDS = 2.0
@@ -57,8 +58,9 @@ def status(
             found = await snapshot(conn, settings.daemon.lease_seconds)
             async with conn.transaction(isolation="repeatable_read", readonly=True):
                 seen = await look(conn, asked, category)
+            runs = [dict(row) for row in await conn.fetch(query("plan_runs"), None, None, True)]
         future = await asyncio.to_thread(foretell, seen, found, settings, daemon)
-        return facts(found, settings, daemon, future, len(asked))
+        return {**facts(found, settings, daemon, future, len(asked)), "planning": runs}
 
     found = run_async(work)
     print_json(found) if json else print(_written(found))
@@ -225,6 +227,10 @@ def _written(found: Mapping[str, Any]) -> str:
         f"Speed      {found['segments_per_second']:,} segments/s in the last minute; {_eta(found)}",
     ]
     said += lines(found)
+    said += [
+        f"PLANNING   {run['on_date']} {run['workspace']} {run['series']}: {run['planned']:,} planned, {run['skipped']:,} not sent"
+        for run in found["planning"]
+    ]
     if any(stuck.values()):
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in stuck.items() if count)
         said.append(f"STUCK      {kinds}: see `duly doctor`")

@@ -300,6 +300,19 @@ class SandboxConfig(Section):
     """Where a running stand-in listens; the page's /sandbox shows its phones."""
 
 
+class PlanningConfig(Section):
+    """`[planning]`: how check-ins and reminders are planned."""
+
+    enabled: bool = True
+    """Whether this daemon takes part. Others of the same database may."""
+
+    lead_hours: int = Field(default=18, ge=0, le=336)
+    """How long before a day begins, where it begins first, it is planned. Hours."""
+
+    portion: int = Field(default=1000, ge=1, le=5000)
+    """People planned in one transaction."""
+
+
 class Config(Section):
     """A whole configuration, valid in itself. Made by `load_config` and `parse_config`."""
 
@@ -313,6 +326,7 @@ class Config(Section):
     routes: RoutesConfig = RoutesConfig()
     retry: RetryRules = Field(default_factory=dict)
     workspaces: dict[WorkspaceName, WorkspaceConfig] = Field(default_factory=dict)
+    planning: PlanningConfig = PlanningConfig()
     sandbox: SandboxConfig = SandboxConfig()
 
     def redacted(self) -> dict[str, Any]:

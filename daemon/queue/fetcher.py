@@ -20,6 +20,7 @@ from daemon import clock, metrics
 from daemon.actor import either
 from daemon.model import Channel, Delivery, Lane, Priority
 from daemon.queue.dispatcher import Dispatcher
+from daemon.queue.goals_again import GoalsAgain
 from daemon.queue.judge import Judge
 from daemon.queue.limits import LimitBook
 from daemon.queue.membership import Membership
@@ -50,6 +51,7 @@ class Fetcher:
         membership: Membership,
         dispatcher: Dispatcher,
         unsealer: Unsealer,
+        goals: GoalsAgain,
         judge: Judge,
         workspaces: Callable[[int], str | None],
         account_of: Callable[[str, Channel], str | None],
@@ -65,6 +67,7 @@ class Fetcher:
         self._membership = membership
         self._dispatcher = dispatcher
         self._unsealer = unsealer
+        self._goals = goals
         self._judge = judge
         self._workspace_name = workspaces
         self._account_of = account_of
@@ -185,7 +188,8 @@ class Fetcher:
             for row in by_lane[_key(ask.lane)]
             if row["leased"]
         ]
-        free = await self._judge.sift(await self._unsealer.sift(leased))
+        opened = await self._unsealer.sift(leased)
+        free = await self._judge.sift(await self._goals.sift(opened))
         self._unsure.remove(token)
         emptied = []
         for ask in asks:
@@ -250,6 +254,7 @@ class Fetcher:
             metadata=metadata,
             address_key=row["address_key"],
             sealed=sealed_of(row),
+            from_template=row["from_template"],
         )
 
     def _account(self, workspace_id: int, channel: Channel) -> str | None:

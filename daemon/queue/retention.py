@@ -90,6 +90,8 @@ class Retention:
             for days, workspaces in _by_days(ids, days_of).items():
                 done["deliveries" if remove else "texts"] += await self._walk(remove, workspaces, days, since)
                 done["campaigns"] += await self._ask("empty_campaigns", workspaces, days, remove)
+                if remove:
+                    done["plans"] += await self._all_plans(workspaces, days)
                 done["inbound"] += await self._all_inbound(remove, workspaces, days, since)
         done["erased"] += await self._ask("erase_again")
         return done
@@ -121,6 +123,14 @@ class Retention:
         done, portion = 0, _PORTION
         while portion == _PORTION and not self._stopping.is_set():
             portion = await self._ask("empty_inbound", workspaces, days, since, _PORTION, remove)
+            done += portion
+            await self._rest(_PAUSE_SECONDS)
+        return done
+
+    async def _all_plans(self, workspaces: list[int], days: int) -> int:
+        done, portion = 0, _PORTION
+        while portion >= _PORTION and not self._stopping.is_set():
+            portion = await self._ask("remove_old_plans", workspaces, days, _PORTION)
             done += portion
             await self._rest(_PAUSE_SECONDS)
         return done

@@ -116,6 +116,7 @@ async def load(conn: Connection, delivery_id: UUID, keys: DataKeys | None = None
         return None
     due = f"due {row['planned_for']:%Y-%m-%d %H:%M:%S %Z}"
     steps = [Step(row["created_at"], "queued", _list([due, _template(row)]))]
+    steps += [_planned(r) for r in await conn.fetch(query("delivery_planned"), delivery_id)]
     attempts = await conn.fetch(query("delivery_attempts"), delivery_id)
     steps += [step for r in attempts for step in (*_lease(r), _attempt(r))]
     steps += [_callback(r) for r in await conn.fetch(query("delivery_callbacks"), delivery_id)]
@@ -179,9 +180,28 @@ def _attempt(row: Record) -> Step:
     return Step(row["began_at"], f"attempt {row['number']} {row['outcome']}", _list(parts), _rulings(row))
 
 
+def _planned(row: Record) -> Step:
+    """Why it was planned, for when, and how far it may be moved."""
+    because: dict[str, Any] = orjson.loads(row["because"])
+    goals = ", ".join(
+        f"{goal['name']}: {goal['done']} of {goal['target']} {goal['unit']}".rstrip()
+        for goal in because.pop("goals", [])
+    )
+    moved = f"may go from {row['earliest']:%H:%M:%S} to {row['latest']:%H:%M:%S}" if row["latest"] else None
+    parts = [
+        f"{row['source'].replace('_', '-')} {row['name']}" if row["name"] else row["source"],
+        row["kind"],
+        goals,
+        f"wished for {row['wished_at']:%Y-%m-%d %H:%M:%S %Z}" if row["wished_at"] else None,
+        moved,
+    ]
+    parts += [f"{key.replace('_', ' ')} {_word(each)}" for key, each in because.items() if key != "kind"]
+    return Step(row["at"], "planned", _list(parts))
+
+
 def _ruling(row: Record) -> Step:
     until = f"until {row['until']:%Y-%m-%d %H:%M:%S %Z}" if row["until"] else ""
-    became = "deferred" if row["became"] == "queued" else row["became"]
+    became = {"queued": "deferred", "leased": "said otherwise"}.get(row["became"], row["became"])
     return Step(row["at"], f"asked the rules when {row['stage']}: {became}", until, _rulings(row))
 
 

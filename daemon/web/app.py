@@ -19,6 +19,7 @@ from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
 from daemon.web.logins import Logins
 from daemon.web.people import People
+from daemon.web.plans import Plans
 from daemon.web.problems import problems
 from daemon.web.request_ids import add_request_id, request_ids
 from daemon.web.texts import Texts
@@ -41,8 +42,9 @@ class Web:
         logins: Logins,
         keys: DataKeys,
         sealing: Callable[[], Mapping[str, str]],
+        plan_soon: Callable[[], None],
     ) -> None:
-        """`sealing`: what cannot be sealed or opened, and why."""
+        """`sealing`: what cannot be sealed or opened, and why; `plan_soon`: has the planner look at once."""
         self._config = config().web  # what is read once, at start; the page asks anew
         self.hooks = Hooks(inbox)
         self._health = Health(parts, dispatcher.accounts, dispatcher.speeds, sealing, dispatcher.observe)
@@ -50,6 +52,7 @@ class Web:
         self._api = Api(access, database)
         self._people = People(access, database)
         self._texts = Texts(access, database)
+        self._plans = Plans(access, database, plan_soon)
         self._dashboard = Dashboard(config, database, parts, dispatcher, access, keys)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
@@ -94,5 +97,6 @@ class Web:
         app.add_routes(self._api.routes())
         app.add_routes(self._people.routes())
         app.add_routes(self._texts.routes())
+        app.add_routes(self._plans.routes())
         self._dashboard.add_to(app)
         return app

@@ -1110,7 +1110,15 @@ create table duly.preference (
   updated_at timestamptz not null default now(),
   primary key (contact_id, workspace_id)
 );
-create index preference_workspace on duly.preference (workspace_id, contact_id) where enabled;
+create index preference_day on duly.preference (workspace_id, send_day, contact_id) where enabled;
+
+-- Whose check-ins are planned anew: their preferences, goals or clock have changed since. The planner takes them away.
+create table duly.plan_again (
+  contact_id uuid not null,
+  workspace_id integer not null,
+  asked_at timestamptz not null default now(),
+  primary key (contact_id, workspace_id)
+);
 
 -- What somebody wants to reach in each day, week (from Monday) or month of their own zone.
 create table duly.goal (
@@ -1138,7 +1146,8 @@ create table duly.progress (
   recorded_at timestamptz not null default now(),
   primary key (id, workspace_id)
 );
-create index progress_goal on duly.progress (goal_id, at);
+create index progress_goal on duly.progress (goal_id, at) include (amount);
+create index progress_recorded on duly.progress using brin (recorded_at);
 create unique index progress_key on duly.progress (goal_id, key, workspace_id) where key is not null;
 
 -- What recurs: check-ins on goals, at each person's own day and time, or reminders by a rule of their own.
@@ -1191,6 +1200,19 @@ create table duly.plan_run (
 );
 create index plan_run_open on duly.plan_run (on_date) where done_at is null;
 
+-- A series that is enabled again is planned for the days that are not over: what was decided before stays.
+create function duly.plan_anew() returns trigger
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+begin
+  update duly.plan_run r set done_at = null, last_contact = null
+  where r.series_id = new.id and r.workspace_id = new.workspace_id
+    and r.on_date >= (now() at time zone 'UTC' - interval '12 hours')::date;
+  return new;
+end $$;
+create trigger plan_anew after update of enabled on duly.series
+  for each row when (new.enabled and not old.enabled) execute function duly.plan_anew();
+
 -- What was decided for a person and one occurrence of a series or campaign, each once: its delivery, or why there is none.
 create table duly.planned (
   source_id uuid not null,       -- the series or campaign
@@ -1213,6 +1235,7 @@ create table duly.planned (
 );
 create index planned_delivery on duly.planned (delivery_id) where delivery_id is not null;
 create index planned_contact on duly.planned (contact_id, text_id);
+create index planned_at on duly.planned using brin (at);
 create index planned_unspread on duly.planned (wished_at) where spread_at is null and delivery_id is not null;
 
 -- Who is erased has no preferences, goals or plans either.
@@ -1225,28 +1248,488 @@ begin
   where p.workspace_id = old.workspace_id and p.goal_id in (
     select g.id from duly.goal g where g.contact_id = old.id and g.workspace_id = old.workspace_id);
   delete from duly.goal g where g.contact_id = old.id and g.workspace_id = old.workspace_id;
+  delete from duly.plan_again a where a.contact_id = old.id and a.workspace_id = old.workspace_id;
   delete from duly.series_member m where m.contact_id = old.id and m.workspace_id = old.workspace_id;
   delete from duly.planned p where p.contact_id = old.id and p.workspace_id = old.workspace_id;
   return old;
 end $$;
 create trigger forget_plans after delete on duly.contact for each row execute function duly.forget_plans();
 
--- Queues what the daemon has planned and rendered, in the caller's transaction: a JSON array of objects with `source_id`,
--- `source`, `contact`, `occurrence`, and either `reason` (nothing is sent) or `channel`, `to`, `body`, `category`,
--- `priority`, `due_at`, `earliest`, `latest`, `expires_at`, `template` (name@version), `text_id`, `variables`, `metadata`;
--- besides `kind`, `style`, `because`. One row per item, by position from 1: its delivery, or what is wrong with it. What
--- was decided before stays, and is answered as `repeated`. An item that is wrong is noted as one without a delivery.
-create function duly.enqueue_planned(workspace integer, items jsonb)
-returns table ("position" integer, id uuid, repeated boolean, error text)
+-- Whose preferences, goals and progress these are. Raises 22023.
+create function duly.contact_of(workspace duly.workspace, contact text) returns uuid
+language plpgsql stable
+as $$
+#variable_conflict use_variable
+declare
+  found_id uuid := (select c.id from duly.contact c where c.workspace_id = workspace.id and c.external_id = contact);
+begin
+  if found_id is null then
+    raise exception 'contact: % is no contact''s external_id in workspace %; put it in with duly.put_contact first',
+      coalesce(quote_literal(left(contact, 100)), 'null'), workspace.name using errcode = '22023';
+  end if;
+  return found_id;
+end $$;
+
+-- Takes back what was planned of somebody's check-ins and still lies ahead in the queue, or was decided against, so that
+-- it can be planned anew. What a daemon has leased already stays.
+create function duly.plan_afresh(workspace integer, contacts uuid[]) returns void
 language plpgsql security definer set search_path = duly, pg_temp
 as $$
 #variable_conflict use_variable
 declare
+  ahead uuid[];
+begin
+  ahead := array(
+    select d.id from duly.delivery_row d
+    where d.workspace_id = workspace and d.state = 'queued' and d.id in (
+      select p.delivery_id from duly.planned p
+      where p.contact_id = any (contacts) and p.workspace_id = workspace and p.source = 'check_in' and p.wished_at > now())
+    order by d.id for update skip locked);
+  update duly.delivery_row d
+  set state = 'canceled', reason = 'canceled', detail = 'preferences, goals or clock have changed: planned anew', state_at = now()
+  where d.id = any (ahead) and d.workspace_id = workspace;
+  if ahead <> '{}' and exists (select from duly.workspace w where w.id = workspace and w.duplicate_window is not null) then
+    delete from duly.recent_content r where r.workspace_id = workspace and r.delivery_id = any (ahead);
+  end if;
+  delete from duly.planned p
+  where p.contact_id = any (contacts) and p.workspace_id = workspace and p.source = 'check_in' and p.wished_at > now()
+    and (p.delivery_id is null or p.delivery_id = any (ahead));
+end $$;
+
+-- Has the planner plan somebody's check-ins again.
+create function duly.ask_plan_again(workspace integer, contact uuid) returns void
+language sql
+as $$
+  select duly.plan_afresh(workspace, array[contact]);
+  insert into duly.plan_again as a (contact_id, workspace_id) values (contact, workspace)
+  on conflict (contact_id, workspace_id) do update set asked_at = clock_timestamp();
+$$;
+
+create function duly.plan_again_by_clock() returns trigger
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+begin
+  if exists (select from duly.preference p where p.contact_id = new.id and p.workspace_id = new.workspace_id) then
+    perform duly.ask_plan_again(new.workspace_id, new.id);
+  end if;
+  return new;
+end $$;
+create trigger plan_again after update of time_zone on duly.contact
+  for each row when (old.time_zone is distinct from new.time_zone) execute function duly.plan_again_by_clock();
+
+-- A weekday by its English name or number, 1 for Monday to 7 for Sunday; null where it is none.
+create function duly.weekday(day text) returns smallint
+language sql immutable parallel safe
+as $$
+  select case
+    when day ~ '^[1-7]$' then day::smallint
+    else array_position(
+      '{monday,tuesday,wednesday,thursday,friday,saturday,sunday}'::text[], lower(btrim(day)))::smallint end
+$$;
+
+-- Writes how somebody wants to be written to; null leaves a field as it is, and priority 0 leaves it to the kind. Their
+-- time zone and the most a week stand with the contact (duly.put_contact). Raises 22023 with "field: what is wrong".
+create function duly.set_preference(
+  workspace text, contact text, enabled boolean default null, send_day text default null, send_time text default null,
+  on_goal_met boolean default null, on_partial_goal boolean default null, style text default null,
+  channels text[] default null, priority integer default null
+) returns uuid
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  found_workspace duly.workspace := duly.writable_workspace(workspace);
+  whose uuid := duly.contact_of(found_workspace, contact);
+  problem text := case
+    when send_day is not null and duly.weekday(send_day) is null then
+      format('send_day: %L is no weekday such as Sunday, and no number from 1 for Monday to 7', left(send_day, 40))
+    when send_time !~ '^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$' then
+      format('send_time: %L is no time such as 18:00', left(send_time, 40))
+    when style !~ '^[a-z0-9_-]{1,40}$' then
+      'style: must be 1 to 40 small letters, digits, - and _, such as supportive, snarky or chaotic'
+    when priority not between 0 and 3 then
+      format('priority: %s is none of 1 (high, a coach), 2 (normal), 3 (bulk), 0 (by the kind of message)', priority)
+    when cardinality(channels) > 7 or exists (
+      select from unnest(channels) c (name)
+      where c.name is null or c.name not in ('sms', 'whatsapp', 'rcs', 'telegram', 'email', 'push', 'in_app')) then
+      'channels: must be some of sms, whatsapp, rcs, telegram, email, push, in_app, in the order in which they are tried'
+  end;
+begin
+  if problem is not null then
+    raise exception '%', problem using errcode = '22023';
+  end if;
+  insert into duly.preference as p
+    (contact_id, workspace_id, enabled, send_day, send_time, on_goal_met, on_partial_goal, style, channels, priority)
+  values (whose, found_workspace.id, coalesce(set_preference.enabled, true), coalesce(duly.weekday(set_preference.send_day), 7),
+          coalesce(set_preference.send_time, '18:00')::time, coalesce(set_preference.on_goal_met, false),
+          coalesce(set_preference.on_partial_goal, true), coalesce(set_preference.style, 'supportive'),
+          coalesce(set_preference.channels, '{}'), nullif(set_preference.priority, 0))
+  on conflict (contact_id, workspace_id) do update
+  set enabled = coalesce(set_preference.enabled, p.enabled),
+      send_day = coalesce(duly.weekday(set_preference.send_day), p.send_day),
+      send_time = coalesce(set_preference.send_time::time, p.send_time),
+      on_goal_met = coalesce(set_preference.on_goal_met, p.on_goal_met),
+      on_partial_goal = coalesce(set_preference.on_partial_goal, p.on_partial_goal),
+      style = coalesce(set_preference.style, p.style), channels = coalesce(set_preference.channels, p.channels),
+      priority = case when set_preference.priority is null then p.priority else nullif(set_preference.priority, 0) end,
+      updated_at = now();
+  perform duly.ask_plan_again(found_workspace.id, whose);
+  return whose;
+end $$;
+
+-- Makes a goal, or changes the one of that name; null leaves a field as it is. Returns its id. Raises 22023.
+create function duly.set_goal(
+  workspace text, contact text, name text, target numeric default null, unit text default null,
+  period text default null, begins_on date default null, ends_on date default null
+) returns uuid
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  found_workspace duly.workspace := duly.writable_workspace(workspace);
+  whose uuid := duly.contact_of(found_workspace, contact);
+  present duly.goal;
+  problem text;
+  found_id uuid;
+begin
+  select g.* into present from duly.goal g
+  where g.contact_id = whose and g.name = set_goal.name and g.workspace_id = found_workspace.id;
+  target := coalesce(set_goal.target, present.target);
+  begins_on := coalesce(set_goal.begins_on, present.begins_on);
+  ends_on := coalesce(set_goal.ends_on, present.ends_on);
+  problem := case
+    when name is null or char_length(name) not between 1 and 200 or name ~ '[[:cntrl:]]' or name !~ '[^[:space:]]' then
+      'name: must have 1 to 200 characters, such as Morning runs'
+    when set_goal.target is null then 'target: is missing; say how much is to be reached in each period'
+    when not (set_goal.target > 0 and set_goal.target < 1e12) then 'target: must be a number greater than 0, below 1e12'
+    when char_length(set_goal.unit) > 40 or set_goal.unit ~ '[[:cntrl:]]' then 'unit: must have at most 40 characters, such as km'
+    when set_goal.period not in ('day', 'week', 'month') then
+      format('period: %L is none of day, week, month', left(set_goal.period, 40))
+    when not isfinite(set_goal.begins_on) or not isfinite(set_goal.ends_on) then 'begins_on: a day must be a finite date'
+    when set_goal.ends_on < set_goal.begins_on then 'ends_on: must not be before begins_on'
+    when present.id is null and (
+      select count(*) from duly.goal g where g.contact_id = whose and g.workspace_id = found_workspace.id) >= 100 then
+      'name: somebody may have 100 goals; remove one first'
+  end;
+  if problem is not null then
+    raise exception '%', problem using errcode = '22023';
+  end if;
+  insert into duly.goal as g (id, workspace_id, contact_id, name, unit, target, period, begins_on, ends_on)
+  values (duly.new_id(), found_workspace.id, whose, set_goal.name, coalesce(set_goal.unit, ''), set_goal.target,
+          coalesce(set_goal.period, 'week'), set_goal.begins_on, set_goal.ends_on)
+  on conflict (contact_id, name, workspace_id) do update
+  set unit = coalesce(set_goal.unit, g.unit), target = excluded.target, period = coalesce(set_goal.period, g.period),
+      begins_on = excluded.begins_on, ends_on = excluded.ends_on
+  returning g.id into found_id;
+  if exists (select from duly.preference p where p.contact_id = whose and p.workspace_id = found_workspace.id) then
+    perform duly.ask_plan_again(found_workspace.id, whose);
+  end if;
+  return found_id;
+end $$;
+
+-- Removes a goal with its progress; whether there was one.
+create function duly.remove_goal(workspace text, contact text, name text) returns boolean
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  found_workspace duly.workspace := duly.writable_workspace(workspace);
+  whose uuid := duly.contact_of(found_workspace, contact);
+  removed uuid;
+begin
+  delete from duly.goal g
+  where g.contact_id = whose and g.name = remove_goal.name and g.workspace_id = found_workspace.id returning g.id into removed;
+  if removed is null then return false; end if;
+  delete from duly.progress p where p.goal_id = removed and p.workspace_id = found_workspace.id;
+  perform duly.ask_plan_again(found_workspace.id, whose);
+  return true;
+end $$;
+
+-- Writes progress towards many goals: a JSON array of objects with add_progress's parameter names. One row per item, by
+-- position from 1: whether its key has been counted before, or what is wrong with it. A wrong item keeps no other back.
+create function duly.add_progress_batch(workspace text, items jsonb)
+returns table ("position" integer, repeated boolean, error text)
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  found_workspace duly.workspace := duly.writable_workspace(workspace);
+begin
+  if items is null or jsonb_typeof(items) <> 'array' then
+    raise exception 'items: must be a JSON array of objects' using errcode = '22023';
+  end if;
+  return query
+  with given as materialized (
+    select i.n, i.item, coalesce(
+      duly.fields_problem(i.item, '{contact,goal,at,key}', '{255,200,40,255}', '{amount}'),
+      case
+        when i.item ->> 'contact' is null then 'contact: is missing'
+        when i.item ->> 'goal' is null then 'goal: is missing'
+        when jsonb_typeof(i.item -> 'amount') is distinct from 'number' then 'amount: must be a number'
+        when octet_length(i.item ->> 'amount') > 40 or abs((i.item ->> 'amount')::numeric) >= 1e12 then
+          'amount: must be a number below 1e12, of at most 40 digits'
+        when i.item ->> 'key' = '' then 'key: must have 1 to 255 characters'
+        when i.item ->> 'at' is not null and (
+          duly.parse_time(i.item ->> 'at') is null or (i.item ->> 'at') !~ '[0-9]:[0-9]{2}.*(Z|[+-][0-9]{2}(:?[0-9]{2})?)$') then
+          'at: must be a time with its zone, such as 2026-11-29T18:00:00Z'
+        when not ((i.item ->> 'at')::timestamptz between '2000-01-01Z' and now() + interval '1 day') then
+          'at: must be a time between the year 2000 and tomorrow'
+      end) as problem
+    from jsonb_array_elements(items) with ordinality i (item, n)
+  ), known as materialized (
+    select g.n, g.item, k.id as goal_id, coalesce(g.problem, case
+      when c.id is null then format('contact: %L is no contact''s external_id in this workspace', left(g.item ->> 'contact', 100))
+      when k.id is null then format('goal: %L is no goal of this contact', left(g.item ->> 'goal', 100)) end) as problem
+    from given g
+    left join lateral (
+      select c.id from duly.contact c
+      where c.workspace_id = found_workspace.id and c.external_id = g.item ->> 'contact' limit 1) c on true
+    left join lateral (
+      select k.id from duly.goal k
+      where k.contact_id = c.id and k.name = g.item ->> 'goal' and k.workspace_id = found_workspace.id limit 1) k on true
+  ), fresh as (
+    insert into duly.progress (workspace_id, goal_id, amount, at, key)
+    select found_workspace.id, k.goal_id, (k.item ->> 'amount')::numeric, coalesce((k.item ->> 'at')::timestamptz, now()),
+           k.item ->> 'key'
+    from (select distinct on (goal_id, item ->> 'key', case when item ->> 'key' is null then n end) *
+          from known where problem is null order by goal_id, item ->> 'key', case when item ->> 'key' is null then n end, n) k
+    on conflict (goal_id, key, workspace_id) where key is not null do nothing
+    returning goal_id, key
+  )
+  select k.n::integer,
+         case when k.problem is null then k.item ->> 'key' is not null
+           and (f.key is null or k.n > min(k.n) over (partition by k.goal_id, k.item ->> 'key')) end,
+         k.problem
+  from known k left join fresh f on f.goal_id = k.goal_id and f.key = k.item ->> 'key'
+  order by k.n;
+end $$;
+
+-- Writes progress towards a goal; the same key of a goal counts once. Whether it counts now. Raises 22023.
+create function duly.add_progress(
+  workspace text, contact text, goal text, amount numeric, at timestamptz default now(), key text default null
+) returns boolean
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  result record;
+begin
+  if not isfinite(at) then
+    raise exception 'at: must be a finite time' using errcode = '22023';
+  end if;
+  select b.repeated, b.error into result from duly.add_progress_batch(workspace, jsonb_build_array(jsonb_build_object(
+    'contact', contact, 'goal', goal, 'amount', amount, 'at', to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+    'key', key))) b;
+  if result.error is not null then
+    raise exception '%', result.error using errcode = '22023';
+  end if;
+  return not result.repeated;
+end $$;
+
+-- Somebody's preferences (null: none were ever set) and goals, with what was done in the present period.
+create function duly.goals_of(workspace text, contact text) returns jsonb
+language plpgsql stable security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  found_workspace duly.workspace := duly.writable_workspace(workspace);
+  whose uuid := duly.contact_of(found_workspace, contact);
+begin
+  return (
+    select jsonb_build_object(
+      'contact', contact, 'time_zone', c.time_zone, 'max_per_week', c.max_per_week,
+      'preferences', (
+        select jsonb_build_object(
+          'enabled', p.enabled,
+          'send_day', ('{Monday,Tuesday,Wednesday,Thursday,Friday,Saturday,Sunday}'::text[])[p.send_day],
+          'send_time', p.send_time, 'on_goal_met', p.on_goal_met, 'on_partial_goal', p.on_partial_goal, 'style', p.style,
+          'channels', p.channels, 'priority', p.priority)
+        from duly.preference p where p.contact_id = c.id and p.workspace_id = c.workspace_id),
+      'goals', coalesce((
+        select jsonb_agg(jsonb_build_object(
+          'name', g.name, 'target', g.target, 'unit', g.unit, 'period', g.period, 'begins_on', g.begins_on,
+          'ends_on', g.ends_on, 'done', coalesce((
+            select sum(r.amount) from duly.progress r
+            where r.goal_id = g.id and r.workspace_id = g.workspace_id
+              and r.at >= date_trunc(g.period, now() at time zone z.name) at time zone z.name
+              and r.at < (date_trunc(g.period, now() at time zone z.name) + ('1 ' || g.period)::interval) at time zone z.name),
+            0)) order by g.name)
+        from duly.goal g, (select coalesce(c.time_zone, 'UTC') as name) z
+        where g.contact_id = c.id and g.workspace_id = c.workspace_id), '[]'))
+    from duly.contact c where c.id = whose and c.workspace_id = found_workspace.id);
+end $$;
+
+-- Makes a series of check-ins, or changes the one of that name; null leaves a field as it is. It is for everybody with
+-- preferences, at their own day and time. `templates`: kind → template, of met, partial and missed. Raises 22023.
+create function duly.put_check_in(
+  workspace text, name text, templates jsonb default null, category text default null, priority integer default null,
+  channels text[] default null, catch_up text default null, earlier interval default null, later interval default null,
+  enabled boolean default null
+) returns uuid
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  found_workspace duly.workspace := duly.writable_workspace(workspace);
+  usual jsonb := '{"met": "congratulatory", "partial": "partial", "missed": "accountability"}';
+  found_id uuid;
+  problem text := case
+    when name is null or name !~ '^[a-z][a-z0-9_.-]{0,79}$' then
+      'name: must be 1 to 80 small letters, digits, ., - and _, such as check-in'
+    when jsonb_typeof(templates) <> 'object' or templates - '{met,partial,missed}'::text[] <> '{}' or exists (
+      select from jsonb_each(templates) t
+      where jsonb_typeof(t.value) <> 'string' or t.value #>> '{}' !~ '^[a-z][a-z0-9_.-]{0,79}(@[0-9]{1,9})?$') then
+      'templates: must be a JSON object with the names of templates for met, partial and missed'
+    when category is not null and (category !~ '^[a-z][a-z0-9_]{0,39}$' or category = 'opt_out_reply') then
+      'category: must be 1 to 40 small letters, digits and underscores, such as accountability'
+    when priority not between 0 and 3 then
+      format('priority: %s is none of 1 (high), 2 (normal), 3 (bulk), 0 (by the kind of message)', priority)
+    when cardinality(channels) > 7 or exists (
+      select from unnest(channels) c (name)
+      where c.name is null or c.name not in ('sms', 'whatsapp', 'rcs', 'telegram', 'email', 'push', 'in_app')) then
+      'channels: must be some of sms, whatsapp, rcs, telegram, email, push, in_app, in the order in which they are tried'
+    when catch_up not in ('skip', 'latest', 'all') then format('catch_up: %L is none of skip, latest, all', left(catch_up, 40))
+    when not (earlier between '0' and '7 days') then 'earlier: must be from 0 to 7 days'
+    when not (later between '0' and '7 days') then 'later: must be from 0 to 7 days'
+  end;
+begin
+  if problem is not null then
+    raise exception '%', problem using errcode = '22023';
+  end if;
+  insert into duly.series as s
+    (id, workspace_id, name, kind, templates, category, priority, channels, catch_up, earlier, later, enabled)
+  values (duly.new_id(), found_workspace.id, put_check_in.name, 'check_in', usual || coalesce(put_check_in.templates, '{}'),
+          put_check_in.category, nullif(put_check_in.priority, 0), coalesce(put_check_in.channels, '{}'),
+          coalesce(put_check_in.catch_up, 'skip'), coalesce(put_check_in.earlier, '0'),
+          coalesce(put_check_in.later, '4 hours'), coalesce(put_check_in.enabled, true))
+  on conflict (workspace_id, name) do update
+  set templates = s.templates || coalesce(put_check_in.templates, '{}'),
+      category = coalesce(put_check_in.category, s.category),
+      priority = case when put_check_in.priority is null then s.priority else nullif(put_check_in.priority, 0) end,
+      channels = coalesce(put_check_in.channels, s.channels), catch_up = coalesce(put_check_in.catch_up, s.catch_up),
+      earlier = coalesce(put_check_in.earlier, s.earlier), later = coalesce(put_check_in.later, s.later),
+      enabled = coalesce(put_check_in.enabled, s.enabled)
+  where s.kind = 'check_in'
+  returning s.id into found_id;
+  if found_id is null then
+    raise exception 'name: % is a series of reminders; choose another name', quote_literal(name) using errcode = '22023';
+  end if;
+  return found_id;
+end $$;
+
+-- Queues what the daemon has planned and rendered, in the caller's transaction: a JSON array of objects with `source_id`,
+-- `source`, `contact`, `occurrence`, and either `reason` (nothing is sent) or `channel`, `to`, `body`, `category`,
+-- `priority`, `due_at`, `earliest`, `latest`, `expires_at`, `template` (name@version), `text_id`, `variables`, `metadata`;
+-- besides `kind`, `style`, `wished_at` (else it is `due_at`), `because`. One row per item, by position from 1: its
+-- delivery, or what is wrong with it. What was decided before stays, and is answered as `repeated`. An item that is wrong
+-- is noted as one without a delivery. One statement for all, as duly.enqueue_checked does for one; where the workspace
+-- has a window for duplicates, each by itself.
+create function duly.enqueue_planned(workspace integer, items jsonb)
+returns table ("position" integer, id uuid, repeated boolean, error text)
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_column
+declare
   found_workspace duly.workspace;
+  lane record;
+  first uuid := duly.new_id();
+begin
+  select w.* into strict found_workspace from duly.workspace w where w.id = workspace;
+  update duly.template t set used_at = now()
+  where t.workspace_id = found_workspace.id and t.used_at is null and (t.name, t.version) in (
+    select split_part(i ->> 'template', '@', 1), split_part(i ->> 'template', '@', 2)::integer
+    from jsonb_array_elements(items) i where i ->> 'template' like '%@%' group by 1, 2);
+  if found_workspace.duplicate_window is not null then
+    return query select s.* from duly.enqueue_planned_singly(found_workspace, items) s;
+    return;
+  end if;
+  return query
+  with given as materialized (
+    select i.*, duly.new_id() as new_id
+    from rows from (jsonb_to_recordset(items) as (
+      source_id uuid, source text, contact uuid, occurrence timestamp, reason text, kind text, style text, text_id uuid,
+      channel text, "to" text, body text, category text, priority integer, due_at timestamptz, wished_at timestamptz,
+      earliest timestamptz, latest timestamptz, expires_at timestamptz, template text, variables jsonb, metadata jsonb,
+      because jsonb)) with ordinality
+      as i (source_id, source, contact, occurrence, reason, kind, style, text_id, channel, "to", body, category, priority,
+            due_at, wished_at, earliest, latest, expires_at, template, variables, metadata, because, n)
+  ), whole as materialized (
+    select g.n, g.source_id, g.source, g.contact, g.occurrence, g.reason, g.kind, g.style, g.text_id, g.channel, g."to",
+           case when found_workspace.footers is null then g.body
+                else duly.with_footer(found_workspace, coalesce(g.category, 'transactional'), g.body, g.metadata ->> 'language') end as body,
+           coalesce(g.category, 'transactional') as category, coalesce(g.priority, 2) as priority, g.due_at, g.wished_at,
+           g.earliest, g.latest, g.expires_at, g.template, coalesce(nullif(g.variables, 'null'), '{}') as variables,
+           coalesce(nullif(g.metadata, 'null'), '{}') as metadata, g.because, g.new_id
+    from given g
+  ), checked as materialized (
+    select w.*, case when w.reason is null then coalesce(
+      duly.problem(w.channel, w."to", w.body, w.due_at, w.priority, null, w.category, w.expires_at, w.template,
+                   w.variables, w.metadata),
+      duly.category_problem(w.category)) end as problem
+    from whole w
+  ), decided as (
+    insert into duly.planned as p
+      (source_id, contact_id, occurrence, workspace_id, source, delivery_id, reason, kind, style, text_id, wished_at, earliest,
+       latest, because)
+    select c.source_id, c.contact, c.occurrence, found_workspace.id, c.source,
+           case when c.reason is null and c.problem is null then c.new_id end, coalesce(c.reason, left(c.problem, 200)),
+           coalesce(c.kind, ''), coalesce(c.style, ''), c.text_id, coalesce(c.wished_at, c.due_at), c.earliest, c.latest,
+           coalesce(nullif(c.because, 'null'), '{}')
+    from checked c
+    on conflict do nothing
+    returning p.source_id, p.contact_id, p.occurrence, p.delivery_id
+  ), wanted as materialized (
+    select c.*, k.address_key, (
+      select s.reason from duly.suppression s
+      where s.address_key = k.address_key and s.workspace_id in (found_workspace.id, 0) and s.channel in ('', c.channel)
+        and s.category in ('', c.category) and s.account = ''
+      limit 1) as stop
+    from checked c
+    join decided d on d.delivery_id = c.new_id
+    cross join lateral (
+      select duly.address_hash(h.inner_pad, h.outer_pad, c.channel, c."to") as address_key from duly.hash_key h offset 0) k
+  ), message as (
+    insert into duly.message (id, workspace_id, body, category, template, text_id, variables, metadata, sealed_with)
+    select w.new_id, found_workspace.id, w.body, w.category, w.template, w.text_id, w.variables, w.metadata,
+           case when found_workspace.seal then 0 end
+    from wanted w
+  ), delivery as (
+    insert into duly.delivery_row
+      (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments, state, reason,
+       detail, sealed_with)
+    select w.new_id, found_workspace.id, w.new_id, w.channel::duly.channel, w."to", w.address_key, w.priority, w.due_at,
+           w.expires_at, case when w.channel <> 'sms' or octet_length(w.body) <= 70 then 1 else duly.segments(w.body) end,
+           (case when w.stop is null then 'queued' else 'skipped' end)::duly.state, w.stop,
+           case when w.stop is not null then 'suppression: found when it was queued' end,
+           case when found_workspace.seal then 0 end
+    from wanted w
+  )
+  select c.n::integer, coalesce(d.delivery_id, before.delivery_id), d.source_id is null,
+         case when d.source_id is null then before.reason else c.problem end
+  from checked c
+  left join decided d on d.source_id = c.source_id and d.contact_id = c.contact and d.occurrence = c.occurrence
+  left join lateral (
+    select p.delivery_id, p.reason from duly.planned p
+    where d.source_id is null and p.source_id = c.source_id and p.contact_id = c.contact and p.occurrence = c.occurrence
+      and p.workspace_id = found_workspace.id limit 1) before on true
+  order by c.n;
+  for lane in
+    select i ->> 'channel' as channel, coalesce((i ->> 'priority')::integer, 2) as priority, min((i ->> 'due_at')::timestamptz) as due_at
+    from jsonb_array_elements(items) i where i ->> 'reason' is null and i ->> 'channel' is not null group by 1, 2
+  loop
+    perform duly.tell(found_workspace.id, lane.channel, lane.priority, lane.due_at);
+  end loop;
+  perform duly.forget_erased(found_workspace.id, first, duly.new_id());
+end $$;
+
+-- The same, one by one.
+create function duly.enqueue_planned_singly(workspace duly.workspace, items jsonb)
+returns table ("position" integer, id uuid, repeated boolean, error text)
+language plpgsql
+as $$
+#variable_conflict use_variable
+declare
   item jsonb;
   result record;
 begin
-  select w.* into strict found_workspace from duly.workspace w where w.id = workspace;
   "position" := 0;
   for item in select i.value from jsonb_array_elements(items) i loop
     "position" := "position" + 1;
@@ -1254,19 +1737,20 @@ begin
     error := null;
     insert into duly.planned as p
       (source_id, contact_id, occurrence, workspace_id, source, reason, kind, style, text_id, wished_at, earliest, latest, because)
-    values ((item ->> 'source_id')::uuid, (item ->> 'contact')::uuid, (item ->> 'occurrence')::timestamp, workspace,
+    values ((item ->> 'source_id')::uuid, (item ->> 'contact')::uuid, (item ->> 'occurrence')::timestamp, workspace.id,
             item ->> 'source', item ->> 'reason', coalesce(item ->> 'kind', ''), coalesce(item ->> 'style', ''),
-            (item ->> 'text_id')::uuid, (item ->> 'due_at')::timestamptz, (item ->> 'earliest')::timestamptz,
-            (item ->> 'latest')::timestamptz, coalesce(item -> 'because', '{}'))
+            (item ->> 'text_id')::uuid, coalesce(item ->> 'wished_at', item ->> 'due_at')::timestamptz,
+            (item ->> 'earliest')::timestamptz, (item ->> 'latest')::timestamptz,
+            coalesce(nullif(item -> 'because', 'null'), '{}'))
     on conflict do nothing;
     repeated := not found;
     if repeated then
       select p.delivery_id, p.reason into id, error from duly.planned p
       where p.source_id = (item ->> 'source_id')::uuid and p.contact_id = (item ->> 'contact')::uuid
-        and p.occurrence = (item ->> 'occurrence')::timestamp and p.workspace_id = workspace;
+        and p.occurrence = (item ->> 'occurrence')::timestamp and p.workspace_id = workspace.id;
     elsif item ->> 'reason' is null then
       result := duly.enqueue_checked(
-        found_workspace, item ->> 'channel', item ->> 'to', item ->> 'body', (item ->> 'due_at')::timestamptz,
+        workspace, item ->> 'channel', item ->> 'to', item ->> 'body', (item ->> 'due_at')::timestamptz,
         coalesce((item ->> 'priority')::integer, 2), null, coalesce(item ->> 'category', 'transactional'),
         (item ->> 'expires_at')::timestamptz, item ->> 'template',
         coalesce(nullif(item -> 'variables', 'null'), '{}'), coalesce(nullif(item -> 'metadata', 'null'), '{}'),
@@ -1275,10 +1759,88 @@ begin
       error := result.error;
       update duly.planned p set delivery_id = result.id, reason = case when result.id is null then left(result.error, 200) end
       where p.source_id = (item ->> 'source_id')::uuid and p.contact_id = (item ->> 'contact')::uuid
-        and p.occurrence = (item ->> 'occurrence')::timestamp and p.workspace_id = workspace;
+        and p.occurrence = (item ->> 'occurrence')::timestamp and p.workspace_id = workspace.id;
     end if;
     return next;
   end loop;
+end $$;
+
+-- Says something else in planned deliveries that are leased: a JSON array of objects with `id`, `workspace_id`,
+-- `lease_token`, `body`, `category`, `template`, `text_id`, `variables`, `metadata`, `kind`, `because` and `rulings`, for
+-- the receipt. Answers those that are still leased under their token, as they are now; of the others nothing is changed.
+create function duly.reword(items jsonb) returns table (id uuid, body text, segments smallint)
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  item record;
+  owner duly.workspace;
+begin
+  for item in
+    select i.* from jsonb_to_recordset(items) as i (
+      id uuid, workspace_id integer, lease_token bigint, body text, category text, template text, text_id uuid,
+      variables jsonb, metadata jsonb, kind text, because jsonb, rulings jsonb)
+    order by i.id
+  loop
+    select w.* into strict owner from duly.workspace w where w.id = item.workspace_id;
+    body := duly.with_footer(owner, item.category, item.body, item.metadata ->> 'language');
+    update duly.delivery_row d
+    set segments = case when d.channel = 'sms' then duly.segments(body) else 1 end
+    where d.id = item.id and d.workspace_id = item.workspace_id and d.state = 'leased' and d.lease_token = item.lease_token
+    returning d.segments into segments;
+    continue when not found;
+    update duly.message m
+    set body = reword.body, category = item.category, template = item.template, text_id = item.text_id,
+        variables = item.variables, metadata = item.metadata, sealed = null, sealed_with = case when owner.seal then 0 end
+    where m.id = item.id and m.workspace_id = item.workspace_id;
+    update duly.planned p
+    set kind = item.kind, text_id = item.text_id, because = p.because || item.because
+    where p.delivery_id = item.id and p.workspace_id = item.workspace_id;
+    insert into duly.ruling (delivery_id, workspace_id, stage, became, rulings)
+    select item.id, item.workspace_id, 'leased', 'leased', item.rulings
+    where (select count(*) from duly.ruling g where g.delivery_id = item.id) < 100;
+    update duly.template t set used_at = now()
+    where t.workspace_id = item.workspace_id and t.used_at is null and t.name = split_part(item.template, '@', 1)
+      and t.version = split_part(item.template, '@', 2)::integer;
+    id := item.id;
+    return next;
+  end loop;
+end $$;
+
+-- Removes what was decided, done and run longer ago than `keep`, at most `how_many` rows of each; how many of all. Of
+-- a person under a legal hold nothing is removed. What was decided goes with its delivery, not before.
+create function duly.remove_old_plans(workspaces integer[], keep interval, how_many integer) returns bigint
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  removed bigint := 0;
+  gone bigint;
+begin
+  perform duly.check_keep(keep);
+  delete from duly.planned p where p.ctid in (
+    select o.ctid from duly.planned o
+    where o.at < now() - keep and o.workspace_id = any (workspaces)
+      and (o.delivery_id is null or not exists (
+        select from duly.delivery_row d where d.id = o.delivery_id and d.workspace_id = o.workspace_id))
+      and duly.held_for(o.workspace_id, array(
+        select a.address_key from duly.address a where a.contact_id = o.contact_id and a.workspace_id = o.workspace_id)) is null
+    limit how_many for update skip locked);
+  get diagnostics gone = row_count;
+  removed := removed + gone;
+  delete from duly.progress r where r.ctid in (
+    select o.ctid from duly.progress o
+    where o.recorded_at < now() - keep and o.at < now() - keep and o.workspace_id = any (workspaces)
+      and duly.held_for(o.workspace_id, array(
+        select a.address_key from duly.address a join duly.goal g on g.contact_id = a.contact_id
+        where g.id = o.goal_id and a.workspace_id = o.workspace_id)) is null
+    limit how_many for update skip locked);
+  get diagnostics gone = row_count;
+  removed := removed + gone;
+  delete from duly.plan_run r where r.ctid in (
+    select o.ctid from duly.plan_run o
+    where o.done_at < now() - keep and o.workspace_id = any (workspaces) limit how_many for update skip locked);
+  get diagnostics gone = row_count;
+  return removed + gone;
 end $$;
 
 -- Row-level security for tables that have come after 0014, as there.
@@ -1296,21 +1858,28 @@ begin
        using (workspace_id = any (array(select duly.visible_workspaces())))', t);
   end loop;
 end $$;
-select duly.protect('{template,template_text,preference,goal,progress,series,series_member,plan_run,planned}');
+select duly.protect('{template,template_text,preference,plan_again,goal,progress,series,series_member,plan_run,planned}');
 
 revoke all on all functions in schema duly from public;
 grant execute on function
   duly.enqueue_planned(integer, jsonb), duly.enqueue_rendered(jsonb, jsonb), duly.person_at(integer, text, text),
   duly.texts_said(integer, uuid, uuid[]), duly.template_version(integer, text),
-  duly.save_template(text, text, jsonb, boolean, boolean, jsonb)
+  duly.save_template(text, text, jsonb, boolean, boolean, jsonb), duly.plan_afresh(integer, uuid[]), duly.reword(jsonb),
+  duly.remove_old_plans(integer[], interval, integer)
   to duly_daemon;
 grant execute on function
   duly.put_template(text, text, text, jsonb, text, text, boolean, boolean, jsonb),
   duly.set_template_state(text, text, text), duly.delete_template(text, text),
   duly.upload_begin(text, text, bytea, text, text, timestamptz, integer, text, timestamptz, jsonb, text),
   duly.upload_lines(uuid, bigint, bigint, bigint[], text[], text[], timestamptz[], integer[], text[], text[],
-                    timestamptz[], text[], text[], text[], uuid[])
+                    timestamptz[], text[], text[], text[], uuid[]),
+  duly.set_preference(text, text, boolean, text, text, boolean, boolean, text, text[], integer),
+  duly.set_goal(text, text, text, numeric, text, text, date, date), duly.add_progress(text, text, text, numeric, timestamptz, text),
+  duly.add_progress_batch(text, jsonb), duly.remove_goal(text, text, text),
+  duly.put_check_in(text, text, jsonb, text, integer, text[], text, interval, interval, boolean),
+  duly.goals_of(text, text)
   to duly_producer, duly_daemon;
-grant select on duly.template, duly.template_text, duly.preference, duly.goal, duly.progress, duly.series,
+grant select on duly.template, duly.template_text, duly.preference, duly.plan_again, duly.goal, duly.progress, duly.series,
   duly.series_member, duly.plan_run, duly.planned to duly_daemon;
 grant insert, update on duly.plan_run, duly.planned to duly_daemon;
+grant update, delete on duly.plan_again to duly_daemon;

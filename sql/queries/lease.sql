@@ -36,7 +36,8 @@ select l.id, l.workspace_id, l.channel::text as channel, l.priority, l."to", l.a
        l.segments, l.state = 'leased' as leased, m.body, m.category,
        case when m.metadata ? 'media_urls' then jsonb_build_object('media_urls', m.metadata -> 'media_urls')::text
             else '{}' end as metadata,
-       case when m.sealed is not null then l.message_id end as message_id, l.sealed as sealed_to, m.sealed as sealed_message
+       case when m.sealed is not null then l.message_id end as message_id, l.sealed as sealed_to, m.sealed as sealed_message,
+       m.text_id is not null as from_template
 from leased l
 join duly.message m on m.id = l.message_id and m.workspace_id = l.workspace_id
 order by l.due_at, l.id

@@ -56,6 +56,13 @@ WRITES = {
     "put_template",
     "set_template_state",
     "delete_template",
+    "set_preference",
+    "set_goal",
+    "remove_goal",
+    "add_progress",
+    "add_progress_batch",
+    "goals_of",
+    "put_check_in",
 }
 MAY_CALL = {
     "duly_reader": READS,

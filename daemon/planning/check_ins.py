@@ -1,0 +1,413 @@
+"""Check-ins on goals: who is asked today, how far they have come, and so what is said to them, in which words and when.
+
+A check-in is due on the day and at the time that the person has chosen, by their own clock. What is decided about it
+says why, for the receipt (`because`); what is not sent has a `reason`:
+
+* `no_goals`; `goal_met`, and they want no congratulation; `not_wanted`: met in part, and they want no word about that;
+* `late`: nobody planned until after the latest moment that it may go;
+* `no_address`, `cannot_open`, `no_account`, or why the address must not be written to, such as `opted_out`;
+* `no_text`: the templates have none for the channel; or what is wrong with the values for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from daemon.content.library import load_templates
+from daemon.content.rotation import pick
+from daemon.content.templates import TemplateProblem, TemplateVersion, Text
+from daemon.model import Channel
+from daemon.planning.goals import Goal, Kind, foremost, kind_of, plain, spans
+from daemon.planning.recipients import (
+    Address,
+    Person,
+    Zone,
+    channel_of,
+    load_people,
+    unreachable,
+    variables_of,
+    zone_of,
+)
+from daemon.planning.sources import Item, Series
+from daemon.rules.wall_clock import instant
+from daemon.sealing.keys import DataKeys
+from daemon.store.database import Connection
+from daemon.store.sql import query
+
+AccountOf = Callable[[str, Channel], str | None]
+Used = Mapping[UUID, tuple[int, datetime | None]]
+
+USUAL_STYLE = "supportive"
+
+_USUAL = {Kind.MET: "congratulatory", Kind.PARTIAL: "partial", Kind.MISSED: "accountability"}
+_CONGRATULATORY, _ACCOUNTABILITY = "congratulatory", "accountability"
+_PRIORITIES = {_CONGRATULATORY: 2, _ACCOUNTABILITY: 3}
+# What quiet hours hold back goes the next morning; what could not go by then is given up.
+_EXPIRES_AFTER = timedelta(hours=12)
+# A check-in is no longer the latest one when the next is due.
+_LATEST_FOR = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """How somebody wants to be written to."""
+
+    contact: UUID
+    enabled: bool
+    send_day: int
+    send_time: time
+    on_goal_met: bool
+    on_partial_goal: bool
+    style: str
+    channels: Sequence[str]
+    priority: int | None
+    decided: bool  # whether there is a check-in on the day that was asked about
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A check-in in words."""
+
+    kind: Kind
+    text: Text
+    body: str
+    metadata: dict[str, Any]
+    variables: dict[str, Any]
+    because: dict[str, Any]
+
+
+class Unsaid(Exception):
+    """There is nothing to say. The text is the reason."""
+
+
+def wanted(preference: Preference, goals: Sequence[Goal]) -> Kind:
+    """What is to be said about these goals. Raises `Unsaid`."""
+    if not preference.enabled:
+        raise Unsaid("not_wanted")
+    if not goals:
+        raise Unsaid("no_goals")
+    kind = kind_of(goals)
+    if kind is Kind.MET and not preference.on_goal_met:
+        raise Unsaid("goal_met")
+    if kind is Kind.PARTIAL and not preference.on_partial_goal:
+        raise Unsaid("not_wanted")
+    return kind
+
+
+def category_of(series: Series, kind: Kind) -> str:
+    """Which rules apply."""
+    return series.category or (_CONGRATULATORY if kind is Kind.MET else _ACCOUNTABILITY)
+
+
+def priority_of(series: Series, preference: Preference, kind: Kind) -> int:
+    """Coaches, whose preference says 1, before congratulations before the rest."""
+    usual = _PRIORITIES[_CONGRATULATORY if kind is Kind.MET else _ACCOUNTABILITY]
+    return preference.priority or series.priority or usual
+
+
+def template_names(series: Series) -> set[str]:
+    """All templates that a series may use."""
+    return {_name(series, kind) for kind in Kind}
+
+
+class Wording:
+    """The texts of a series."""
+
+    def __init__(self, series: Series, templates: Mapping[str, TemplateVersion]) -> None:
+        self.texts = [text.id for version in templates.values() for text in version.texts]
+        self._series = series
+        self._templates = templates
+        self._found: dict[
+            tuple[Kind, str, str | None, str], tuple[TemplateVersion, Sequence[Text]] | None
+        ] = {}
+
+    def choices(
+        self, kind: Kind, channel: str, locale: str | None, style: str
+    ) -> tuple[TemplateVersion, Sequence[Text]] | None:
+        """The texts of a kind in somebody's style, else in the supportive one; for who has done a part, where the series
+        has no words of that kind, those for a missed goal. None: there are none.
+        """
+        asked = kind, channel, locale, style
+        if asked not in self._found:
+            self._found[asked] = self._look(*asked)
+        return self._found[asked]
+
+    def _look(
+        self, kind: Kind, channel: str, locale: str | None, style: str
+    ) -> tuple[TemplateVersion, Sequence[Text]] | None:
+        for each in (kind, Kind.MISSED) if kind is Kind.PARTIAL else (kind,):
+            version = self._templates.get(_name(self._series, each))
+            if version is None:
+                continue
+            found = version.choices(channel, locale, style) or version.choices(channel, locale, USUAL_STYLE)
+            if found:
+                return version, found
+        return None
+
+
+async def load_wording(conn: Connection, series: Series) -> Wording:
+    """The newest texts of a series."""
+    return Wording(series, await load_templates(conn, series.workspace_id, template_names(series)))
+
+
+def say(
+    kind: Kind,
+    person: Person,
+    preference: Preference,
+    goals: Sequence[Goal],
+    channel: str,
+    wording: Wording,
+    used: Used,
+    text: UUID | None = None,
+) -> Said:
+    """The words. `text`: the one to take if it fits. Raises `Unsaid`."""
+    found = wording.choices(kind, channel, person.locale, preference.style)
+    if found is None:
+        raise Unsaid("no_text")
+    version, choices = found
+    same = next((choice for choice in choices if choice.id == text), None)
+    chosen = same or pick(choices, used, person.id)
+    given = variables_of(person) | goal_variables(foremost(goals))
+    try:
+        content = version.render(chosen, given)
+    except TemplateProblem as problem:
+        raise Unsaid(str(problem)[:200]) from None
+    metadata = content.metadata()
+    if person.locale:
+        metadata["language"] = person.locale
+    return Said(
+        kind=kind,
+        text=chosen,
+        body=content.body,
+        metadata=metadata,
+        variables={name: given[name] for name in version.variables if name in given},
+        because={
+            "kind": kind.value,
+            "goals": [goal.as_json() for goal in goals],
+            "style": preference.style,
+            "template": version.pinned,
+            "text": chosen.number,
+        },
+    )
+
+
+def goal_variables(goal: Goal) -> dict[str, Any]:
+    """What a text may say of a goal. A unit that has no name is left to the template's default."""
+    found: dict[str, Any] = {
+        "goal": goal.name,
+        "done": plain(goal.done),
+        "target": plain(goal.target),
+        "percent": goal.percent,
+    }
+    return found | ({"unit": goal.unit} if goal.unit else {})
+
+
+class Moment(Protocol):
+    """When one person is asked: what loading their goals needs to know."""
+
+    @property
+    def contact(self) -> UUID:
+        """Whom."""
+
+    @property
+    def on(self) -> date:
+        """On which day of their own calendar."""
+
+    @property
+    def zone(self) -> Zone:
+        """By which clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One person's check-in before it is decided."""
+
+    person: Person
+    preference: Preference
+    on: date
+    zone: Zone
+
+    @property
+    def contact(self) -> UUID:
+        """Whose it is."""
+        return self.person.id
+
+    @property
+    def occurrence(self) -> datetime:
+        """When, by their clock."""
+        return datetime.combine(self.on, self.preference.send_time)
+
+
+async def load_goals(
+    conn: Connection, workspace_id: int, moments: Sequence[Moment]
+) -> dict[UUID, list[Goal]]:
+    """The goals of people with what they have done, in the periods that are asked about; none: no entry."""
+    columns = zip(*(spans(m.on, m.zone.name) for m in moments), strict=True) if moments else [()] * 6
+    rows = await conn.fetch(
+        query("goal_progress"),
+        workspace_id,
+        [m.contact for m in moments],
+        *(list(column) for column in columns),
+        [m.on for m in moments],
+    )
+    found: dict[UUID, list[Goal]] = {}
+    for contact, name, unit, target, period, done in rows:
+        found.setdefault(contact, []).append(Goal(name, unit, target, period, done))
+    return found
+
+
+async def load_preferences(
+    conn: Connection, series: Series, on: date, contacts: Sequence[UUID]
+) -> dict[UUID, Preference]:
+    """How these people want to be written to; who has never said has no entry."""
+    rows = await conn.fetch(query("check_in_preferences"), series.workspace_id, contacts, series.id, on)
+    return {row["contact_id"]: Preference(*row.values()) for row in rows}
+
+
+async def load_used(
+    conn: Connection, workspace_id: int, contacts: Sequence[UUID], texts: Iterable[UUID]
+) -> dict[UUID, dict[UUID, tuple[int, datetime | None]]]:
+    """Contact → text → how often it was said to them, and when last."""
+    found: dict[UUID, dict[UUID, tuple[int, datetime | None]]] = {}
+    for row in await conn.fetch(query("texts_used"), workspace_id, contacts, list(texts)):
+        found.setdefault(row["contact_id"], {})[row["text_id"]] = (row["times"], row["last_at"])
+    return found
+
+
+class CheckIns:
+    """The source of check-ins. See `sources.Source`."""
+
+    def __init__(self, keys: DataKeys, account_of: AccountOf | None = None) -> None:
+        """`account_of`: which account carries a channel for a workspace; None: not asked."""
+        self._keys = keys
+        self._account_of = account_of
+
+    async def members(
+        self, conn: Connection, series: Series, on_date: date, after: UUID | None, limit: int
+    ) -> Sequence[UUID]:
+        """Who wants to be written to on that day of the week."""
+        rows = await conn.fetch(
+            query("check_in_members"), series.workspace_id, on_date.isoweekday(), after, limit
+        )
+        return [row[0] for row in rows]
+
+    async def decide(
+        self, conn: Connection, series: Series, on_date: date, contacts: Sequence[UUID], now: datetime
+    ) -> list[Item]:
+        """An item for each of them whose day it is, and who has no check-in on it yet."""
+        preferences = {
+            contact: each
+            for contact, each in (await load_preferences(conn, series, on_date, contacts)).items()
+            if each.enabled and each.send_day == on_date.isoweekday() and not each.decided
+        }
+        people = await load_people(conn, self._keys, series.workspace_id, list(preferences))
+        cases = [
+            Case(person, preferences[contact], on_date, zone_of(person, on_date, series.zone))
+            for contact, person in people.items()
+        ]
+        goals = await load_goals(conn, series.workspace_id, cases)
+        wording = await load_wording(conn, series)
+        used = await load_used(conn, series.workspace_id, list(people), wording.texts)
+        open_channels = self._channels(series)
+        return [
+            self._item(
+                series,
+                case,
+                goals.get(case.contact, ()),
+                wording,
+                used.get(case.contact, {}),
+                open_channels,
+                now,
+            )
+            for case in cases
+        ]
+
+    def _channels(self, series: Series) -> frozenset[str] | None:
+        if self._account_of is None:
+            return None
+        return frozenset(c for c in Channel if self._account_of(series.workspace, c) is not None)
+
+    def _item(
+        self,
+        series: Series,
+        case: Case,
+        goals: Sequence[Goal],
+        wording: Wording,
+        used: Used,
+        open_channels: frozenset[str] | None,
+        now: datetime,
+    ) -> Item:
+        wished = instant(case.occurrence, case.zone.name)
+        item: Item = {
+            "source_id": series.id,
+            "source": "check_in",
+            "contact": case.contact,
+            "occurrence": case.occurrence,
+            "style": case.preference.style,
+            "wished_at": wished,
+            "earliest": wished - series.earlier,
+            "latest": wished + series.later,
+            "because": {
+                "wished": case.occurrence.isoformat(sep=" ", timespec="minutes"),
+                "zone": case.zone.name,
+                "zone_source": case.zone.source,
+            },
+        }
+        try:
+            kind = wanted(case.preference, goals)
+            item["kind"] = kind.value
+            item |= _due(series, wished, now)
+            address = _address(series, case, category_of(series, kind), open_channels)
+            said = say(kind, case.person, case.preference, goals, address.channel, wording, used)
+        except Unsaid as reason:
+            item["reason"] = str(reason)
+            if goals:
+                item.setdefault("kind", kind_of(goals).value)
+                item["because"] |= {"goals": [goal.as_json() for goal in goals]}
+            return item
+        item["because"] |= said.because
+        return item | {
+            "text_id": said.text.id,
+            "channel": address.channel.value,
+            "to": address.to,
+            "body": said.body,
+            "category": category_of(series, kind),
+            "priority": priority_of(series, case.preference, kind),
+            "template": said.text.template,
+            "variables": said.variables,
+            "metadata": said.metadata,
+        }
+
+
+def _due(series: Series, wished: datetime, now: datetime) -> Item:
+    """When it is due and from when to when it may be moved. What nobody planned in time is caught up as the series says.
+    Raises `Unsaid`.
+    """
+    latest = wished + series.later
+    if now <= latest:
+        return {"due_at": max(wished, now), "expires_at": latest + _EXPIRES_AFTER}
+    if series.catch_up == "skip" or (series.catch_up == "latest" and now > wished + _LATEST_FOR):
+        raise Unsaid("late")
+    latest = now + series.later
+    return {"due_at": now, "earliest": now, "latest": latest, "expires_at": latest + _EXPIRES_AFTER}
+
+
+def _address(series: Series, case: Case, category: str, open_channels: frozenset[str] | None) -> Address:
+    """Where to: by the person's order of channels, else the series', else sms first. Raises `Unsaid`."""
+    order: Sequence[str] = case.preference.channels or series.channels
+    if open_channels is not None:
+        order = [channel for channel in order or list(Channel) if channel in open_channels]
+        if not order:
+            raise Unsaid("no_account")
+    found = channel_of(case.person, order, category)
+    if found is None:
+        raise Unsaid(unreachable(case.person, order, category))
+    return found
+
+
+def _name(series: Series, kind: Kind) -> str:
+    return series.templates.get(kind.value, _USUAL[kind])
