@@ -8,6 +8,8 @@ from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
+import orjson
+
 from daemon.store.database import Connection
 
 Item = dict[str, Any]
@@ -36,13 +38,37 @@ class Series:
     later: timedelta
 
 
+def series_of(row: Any) -> Series:
+    """A row of duly.series with `workspace`, its JSON as texts, as the queries of the planner have it."""
+    return Series(
+        id=row["series_id"],
+        workspace_id=row["workspace_id"],
+        workspace=row["workspace"],
+        name=row["name"],
+        kind=row["kind"],
+        templates=orjson.loads(row["templates"]),
+        category=row["category"],
+        priority=row["priority"],
+        channels=row["channels"],
+        rrule=row["rrule"],
+        begins_at=row["begins_at"],
+        zone=row["zone"],
+        exceptions=row["exceptions"],
+        catch_up=row["catch_up"],
+        earlier=row["earlier"],
+        later=row["later"],
+    )
+
+
 class Source(Protocol):
     """One kind of series."""
 
     async def members(
-        self, conn: Connection, series: Series, after: UUID | None, limit: int
+        self, conn: Connection, series: Series, on_date: date, after: UUID | None, limit: int
     ) -> Sequence[UUID]:
-        """The next contacts after one, by id; fewer than `limit`: there are no more."""
+        """The next contacts after one, by id, who may have an occurrence on that day; fewer than `limit`: there are no
+        more.
+        """
 
     async def decide(
         self, conn: Connection, series: Series, on_date: date, contacts: Sequence[UUID], now: datetime

@@ -53,6 +53,12 @@ WRITES = {
     "record_consents",
     "do_not_contact_batch",
     "erase",
+    "put_series",
+    "add_to_series",
+    "add_to_series_batch",
+    "remove_from_series",
+    "pause_series",
+    "resume_series",
 }
 MAY_CALL = {
     "duly_reader": READS,
