@@ -18,6 +18,7 @@ from daemon.cli import (
     migrate,
     privacy,
     run,
+    series,
     simulate,
     status,
     verify,
@@ -49,3 +50,4 @@ app.add_typer(contacts.app, name="contacts")
 app.add_typer(consent.app, name="consent")
 app.add_typer(do_not_contact.app, name="do-not-contact")
 app.add_typer(privacy.app, name="privacy")
+app.add_typer(series.app, name="series")

@@ -21,6 +21,7 @@ from daemon.web.logins import Logins
 from daemon.web.people import People
 from daemon.web.problems import problems
 from daemon.web.request_ids import add_request_id, request_ids
+from daemon.web.series import SeriesRoutes
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ class Web:
         access = Access(lambda: config().web, logins)
         self._api = Api(access, database)
         self._people = People(access, database)
+        self._series = SeriesRoutes(access, database)
         self._dashboard = Dashboard(config, database, parts, dispatcher, access, keys)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
@@ -91,5 +93,6 @@ class Web:
         app.add_routes(self.hooks.routes())
         app.add_routes(self._api.routes())
         app.add_routes(self._people.routes())
+        app.add_routes(self._series.routes())
         self._dashboard.add_to(app)
         return app
