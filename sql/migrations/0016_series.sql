@@ -22,6 +22,7 @@ create table duly.series_again (
   afresh boolean not null default true     -- what lies ahead of them no longer holds
 );
 
+create index series_member_contact on duly.series_member (contact_id); -- for an erasure and an export
 create index planned_ahead on duly.planned (source_id, wished_at);
 
 -- What is wrong with a rule, as far as SQL can say; null where nothing is. The daemon reads it in full.
@@ -53,26 +54,40 @@ end $$;
 -- wait past their time are canceled too. Returns how many were canceled.
 create function duly.take_back(workspace integer, series uuid, contact uuid, why text, all_of_it boolean default false)
 returns bigint
-language plpgsql security definer set search_path = duly, pg_temp set plan_cache_mode = force_custom_plan
+language plpgsql security definer set search_path = duly, pg_temp
 as $$
 #variable_conflict use_variable
 declare
   since timestamptz := case when all_of_it then now() - interval '60 days' else now() end;
+  waiting uuid[];
   canceled uuid[];
 begin
+  if contact is null then -- two statements, for two indexes
+    waiting := array(
+      select p.delivery_id from duly.planned p
+      where p.source_id = series and p.workspace_id = workspace and p.wished_at > since and p.delivery_id is not null);
+  else
+    waiting := array(
+      select p.delivery_id from duly.planned p
+      where p.source_id = series and p.workspace_id = workspace and p.contact_id = contact and p.wished_at > since
+        and p.delivery_id is not null);
+  end if;
   canceled := array(
     select d.id from duly.delivery_row d
-    where d.workspace_id = workspace and d.state in ('queued', 'leased') and d.id in (
-      select p.delivery_id from duly.planned p
-      where p.source_id = series and p.workspace_id = workspace and (contact is null or p.contact_id = contact)
-        and p.delivery_id is not null and p.wished_at > since)
+    where d.id = any (waiting) and d.workspace_id = workspace and d.state in ('queued', 'leased')
     order by d.id for update);
   update duly.delivery_row d
   set state = 'canceled', reason = 'canceled', detail = why, state_at = now(), lease_token = null, node_id = null
   where d.id = any (canceled) and d.workspace_id = workspace;
-  delete from duly.planned p
-  where p.source_id = series and p.workspace_id = workspace and (contact is null or p.contact_id = contact)
-    and p.wished_at > now() and (p.delivery_id is null or p.delivery_id = any (canceled));
+  if contact is null then
+    delete from duly.planned p
+    where p.source_id = series and p.workspace_id = workspace and p.wished_at > now()
+      and (p.delivery_id is null or p.delivery_id = any (canceled));
+  else
+    delete from duly.planned p
+    where p.source_id = series and p.workspace_id = workspace and p.contact_id = contact and p.wished_at > now()
+      and (p.delivery_id is null or p.delivery_id = any (canceled));
+  end if;
   if cardinality(canceled) > 0 then
     perform duly.audit_append(duly.caller(), 'canceled', workspace, series::text,
                               jsonb_build_object('why', why, 'count', cardinality(canceled)));
