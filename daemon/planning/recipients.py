@@ -21,6 +21,7 @@ from daemon.store.sql import query
 UNKNOWN_ZONE = "UTC"
 """By which clock somebody is written to of whom nothing tells a zone."""
 
+_CHANNELS = frozenset(Channel)
 _HOURS = [timedelta(hours=hour) for hour in range(0, 49, 6)]
 
 
@@ -67,7 +68,7 @@ async def load_people(
     for row in await conn.fetch(query("plan_people"), workspace_id, contacts):
         known[row["id"]] = row
         found = addresses.setdefault(row["id"], [])
-        if row["channel"] in set(Channel):
+        if row["channel"] in _CHANNELS:
             to = row["address"] or None
             if row["sealed"] is not None and to is None:
                 parts = await keys.try_open(workspace_id, "address", row["identity"], row["sealed"])
