@@ -20,6 +20,7 @@ from daemon.cli import (
     plan,
     privacy,
     run,
+    series,
     simulate,
     status,
     templates,
@@ -55,3 +56,4 @@ app.add_typer(consent.app, name="consent")
 app.add_typer(do_not_contact.app, name="do-not-contact")
 app.add_typer(goals.app, name="goal")
 app.add_typer(privacy.app, name="privacy")
+app.add_typer(series.app, name="series")

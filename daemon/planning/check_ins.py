@@ -173,7 +173,7 @@ def say(
     chosen = same or pick(choices, used, person.id)
     given = variables_of(person) | goal_variables(foremost(goals))
     try:
-        content = version.render(chosen, given)
+        content = version.render(chosen, given, channel=channel)
     except TemplateProblem as problem:
         raise Unsaid(str(problem)[:200]) from None
     metadata = content.metadata()

@@ -46,7 +46,7 @@ async def examine(conn: Connection, expected: Expectations) -> list[Finding]:
     findings += schema
     findings += await _rights(conn)
     if fits:
-        for look in (_nodes, _routes, _stuck, _failed, _audit, _keys):
+        for look in (_nodes, _routes, _stuck, _failed, _audit, _keys, _series):
             try:
                 findings += await look(conn, expected)
             except (asyncpg.InsufficientPrivilegeError, asyncpg.QueryCanceledError) as error:
@@ -198,6 +198,15 @@ async def _routes(conn: Connection, expected: Expectations) -> list[Finding]:
 
 async def _keys(conn: Connection, expected: Expectations) -> list[Finding]:
     return await doctor_sealing.keys(conn, expected.ring)
+
+
+async def _series(conn: Connection, _: Expectations) -> list[Finding]:
+    """Series of reminders whose rule the planner cannot read."""
+    cure = "Give it a right rule: `duly series put`."
+    return [
+        Finding("series", Level.PROBLEM, f"{row['name']} of {row['workspace']}: {row['problem']}", cure)
+        for row in await conn.fetch(query("doctor_series"))
+    ]
 
 
 async def _stuck(conn: Connection, expected: Expectations) -> list[Finding]:

@@ -23,6 +23,7 @@ from daemon.web.plans import Plans
 from daemon.web.problems import problems
 from daemon.web.request_ids import add_request_id, request_ids
 from daemon.web.texts import Texts
+from daemon.web.series import SeriesRoutes
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,7 @@ class Web:
         self._people = People(access, database)
         self._texts = Texts(access, database)
         self._plans = Plans(access, database, plan_soon)
+        self._series = SeriesRoutes(access, database)
         self._dashboard = Dashboard(config, database, parts, dispatcher, access, keys)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
@@ -98,5 +100,6 @@ class Web:
         app.add_routes(self._people.routes())
         app.add_routes(self._texts.routes())
         app.add_routes(self._plans.routes())
+        app.add_routes(self._series.routes())
         self._dashboard.add_to(app)
         return app

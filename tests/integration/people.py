@@ -57,6 +57,19 @@ async def contact(conn: Connection, workspace: str = "clinic") -> UUID:
     return found
 
 
+async def joins(conn: Connection, workspace: str = "clinic") -> None:
+    """The contact is in a series of reminders."""
+    await conn.execute(
+        "select duly.put_series($1, 'physio', 'stretch', 'FREQ=DAILY', '2027-01-01T09:00')", workspace
+    )
+    variables = '{"part": "knee"}'
+    await conn.execute(
+        "select duly.add_to_series($1, 'physio', 'Lovelace-1', $2, ends_on => '2027-02-01')",
+        workspace,
+        variables,
+    )
+
+
 async def enqueue(
     conn: Connection,
     to: str = NUMBER,

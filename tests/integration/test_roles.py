@@ -63,6 +63,12 @@ WRITES = {
     "add_progress_batch",
     "goals_of",
     "put_check_in",
+    "put_series",
+    "add_to_series",
+    "add_to_series_batch",
+    "remove_from_series",
+    "pause_series",
+    "resume_series",
 }
 MAY_CALL = {
     "duly_reader": READS,
