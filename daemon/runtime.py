@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
 from daemon import clock
 from daemon.config import Config, PlatformConfig, changed_keys, keep_restart_only, restart_needed
 from daemon.content.rendering import Renderer, hook_url
-from daemon.model import Delivery, InboundMessage, StatusUpdate
-from daemon.platforms.base import Platform
+from daemon.model import Channel, Delivery, InboundMessage, StatusUpdate
+from daemon.platforms.base import Platform, Scheduling
 from daemon.platforms.registry import make_platform
 from daemon.queue.adaptive import Adaptive
 from daemon.queue.allowances import Allowances
@@ -19,6 +20,7 @@ from daemon.queue.auditor import Auditor
 from daemon.queue.directory import Directory, Registration, registration
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
+from daemon.queue.forwarder import Ahead, Forwarder, Window
 from daemon.queue.judge import Judge
 from daemon.queue.limits import LimitBook
 from daemon.queue.line import Line
@@ -27,6 +29,7 @@ from daemon.queue.notifier import Notifier
 from daemon.queue.policies import Policies, Rules
 from daemon.queue.publisher import Publisher
 from daemon.queue.rates import account_rate, sender_rate, workspace_rate
+from daemon.queue.recaller import Recaller
 from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
@@ -55,7 +58,12 @@ class Runtime:
     """One daemon: its configuration and its actors."""
 
     def __init__(
-        self, config: Config, database: Database, make: Callable[[PlatformConfig], Platform] = make_platform
+        self,
+        config: Config,
+        database: Database,
+        make: Callable[[PlatformConfig], Platform] = make_platform,
+        *,
+        window: Window = Window(),  # noqa: B008 - immutable
     ) -> None:
         self.config = config
         self.database = database
@@ -97,12 +105,13 @@ class Runtime:
             after=self.schema.fits,
         )
         self.dispatcher = Dispatcher(database, self.membership, lambda: self.config.daemon.shutdown_seconds)
+        judge = Judge(database, lambda: self.rulebook, self._is_stand_in)
         self.fetcher = Fetcher(
             database,
             self.membership,
             self.dispatcher,
             self.unsealer,
-            Judge(database, lambda: self.rulebook, self._is_stand_in),
+            judge,
             self.directory.name_of,
             lambda workspace, channel: self.config.account_for(workspace, channel),
             self._workspace_limits,
@@ -119,6 +128,12 @@ class Runtime:
             ),
         )
         self.reconciler = Reconciler(database, self.membership, self.unsealer, self._askings)
+        self.forwarder = Forwarder(
+            database, self.membership, self.unsealer, judge, self._ahead, window=window
+        )
+        self.recaller = Recaller(
+            database, self.membership, self.recorder, self.unsealer, judge, self._scheduling
+        )
         self.notifier = Notifier(database, self.schema.fits)
         self.publisher = Publisher(database, lambda: self.config, self.schema.fits)
         self.retention = Retention(database, lambda: self.config, self.schema.fits)
@@ -148,10 +163,12 @@ class Runtime:
                 self.dispatcher,
                 self.rescuer,
                 self.reconciler,
+                self.recaller,
                 self.notifier,
                 self.publisher,
                 self.retention,
                 self.sealer,
+                self.forwarder,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,
@@ -222,6 +239,10 @@ class Runtime:
 
     # What the configuration says, asked anew each time.
 
+    def _wake(self) -> None:
+        self.fetcher.wake()
+        self.forwarder.wake()
+
     def _granted(self) -> None:
         for line in self.dispatcher.lines.values():
             line.granted()
@@ -248,6 +269,25 @@ class Runtime:
                 platform.max_attempts,
             )
         return found
+
+    def _ahead(self) -> Mapping[str, Ahead]:
+        """The accounts that ask for their messages to be handed over ahead."""
+        found = {}
+        for account, line in self.dispatcher.lines.items():
+            platform = self.config.platforms.get(account)
+            if platform is not None and platform.enabled and platform.native_scheduling:
+                found[account] = Ahead(line, partial(self._carries, account))
+        return found
+
+    def _carries(self, account: str, workspace: str, channel: Channel) -> bool:
+        """A number of the workspace's own may be none of the messaging service's: such a message is not handed over."""
+        own = self.config.workspaces.get(workspace)
+        plain = own is None or own.sender is None
+        return plain and self.config.account_for(workspace, channel) == account
+
+    def _scheduling(self) -> Mapping[str, Scheduling]:
+        lines = self.dispatcher.lines.items()
+        return {a: line.worker.platform for a, line in lines if isinstance(line.worker.platform, Scheduling)}
 
     def _is_stand_in(self, delivery: Delivery) -> bool:
         return is_stand_in(self.config, delivery.workspace, delivery.channel)
@@ -319,7 +359,7 @@ class Runtime:
             workspace_limits=self._workspace_limits,
             concurrency=platform_config.concurrency,
             buffer=config.daemon.buffer,
-            on_room=lambda: self.fetcher.wake(),
+            on_room=self._wake,
             hand_back=self.dispatcher.hand_back,
             adaptive=Adaptive(
                 platform_config.rate_per_second,

@@ -27,7 +27,7 @@ select workspace_id, 'queued' as state, total, due as now,
 from queued
 union all
 select workspace_id, 'sending', count(*), 0, null from duly.delivery_row
-where state in ('leased', 'sending') group by workspace_id
+where node_id is not null and state in ('leased', 'sending') group by workspace_id
 union all
 select workspace_id, 'uncertain', count(*), count(*) filter (where ask_at is null), null from duly.delivery_row
 where state = 'uncertain' group by workspace_id
