@@ -129,7 +129,13 @@ class Runtime:
         )
         self.reconciler = Reconciler(database, self.membership, self.unsealer, self._askings)
         self.forwarder = Forwarder(
-            database, self.membership, self.unsealer, judge, self._ahead, window=window
+            database,
+            self.membership,
+            self.unsealer,
+            judge,
+            self._ahead,
+            lambda: self.recaller.wake(),
+            window=window,
         )
         self.recaller = Recaller(
             database, self.membership, self.recorder, self.unsealer, judge, self._scheduling
@@ -232,6 +238,7 @@ class Runtime:
         owner = next((n for n, w in self.config.workspaces.items() if w.sender == message.to_address), None)
         workspace_id = self.directory.id_of(owner) if owner else None
         await self.recorder.inbound(account, message, workspace_id, uuid.uuid4())
+        self.recaller.wake()
 
     def _must_fit(self) -> None:
         if not self.schema.fits.is_set():

@@ -83,6 +83,7 @@ class Forwarder:
         unsealer: Unsealer,
         judge: Judge,
         accounts: Callable[[], Mapping[str, Ahead]],
+        on_leased: Callable[[], None],
         *,
         window: Window = Window(),  # noqa: B008 - immutable
         monotonic: clock.Monotonic = clock.monotonic,
@@ -92,6 +93,7 @@ class Forwarder:
         self._unsealer = unsealer
         self._judge = judge
         self._accounts = accounts
+        self._on_leased = on_leased
         self._window = window
         self._monotonic = monotonic
         self._room = asyncio.Event()
@@ -219,6 +221,7 @@ class Forwarder:
         )
         leased = [replace(some[row["id"]][0], lease_token=token, leased_at=now) for row in rows]
         line.push(leased)
+        self._on_leased()
         return len(leased)
 
     async def _rest(self, seconds: float) -> None:

@@ -71,12 +71,18 @@ class Recaller:
         self._platforms = platforms
         self._monotonic = monotonic
         self._count_at = 0.0
+        self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something may be wanted back: a person has written, or something was handed over just now."""
+        self._wake.set()
 
     async def run(self) -> None:
         """A pass a second while there is little to do, until `stop()`."""
         await either(self._membership.joined, self._stopping)
         while not self._stopping.is_set():
+            self._wake.clear()
             pause = _PAUSE_SECONDS
             with contextlib.suppress(DatabaseDown):
                 row = await self._database.fetchrow(query("native_any"))
@@ -87,11 +93,12 @@ class Recaller:
             await self._count_seldom()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._stopping.wait()
+                    await self._wake.wait()
 
     async def stop(self) -> None:
         """Ends after the pass under way."""
         self._stopping.set()
+        self._wake.set()
 
     def health(self) -> str | None:
         """It needs nothing of its own."""

@@ -70,7 +70,10 @@ def carried(callback_url: str) -> tuple[str | None, int | None]:
 
 
 def draft(form: Form, now: float, least_ahead: float = MIN_AHEAD_SECONDS) -> Draft:
-    """Check the form at the moment `now` (epoch seconds); `least_ahead`: how far a SendAt must be. Raises `TwilioError` for the first fault."""
+    """Check the form at the moment `now` (epoch seconds). Raises `TwilioError` for the first fault.
+
+    `least_ahead`: in how many seconds a SendAt may be at the soonest.
+    """
     to = first(form, "To")
     sender, service = _sender(form)
     _check_pair(to, sender, service)

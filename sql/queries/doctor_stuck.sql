@@ -23,7 +23,7 @@ with held as (
   from duly.handed_over h
   where h.ended_at is null and h.send_at < now() - interval '15 minutes'
 ), found as (
-  select * from silent union all select * from held union all select * from waiting union all select * from uncertain
+  select * from held union all select * from waiting union all select * from uncertain union all select * from silent
 )
 select f.kind, w.name as workspace, f.channel, count(*) as total, min(f.since) as since,
        (array_agg(f.id::text order by f.since))[1:3] as ids

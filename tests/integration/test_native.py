@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from daemon.sandbox.faults import Faults
 from daemon.sandbox.messages import Message, Status
 from daemon.sandbox.settings import SandboxSettings
 from daemon.store.database import Connection, Database
+from daemon.store.sql import query
 from daemon.store.status import snapshot
 from daemon.store.timeline import load
 from tests.integration.stage import NUMBER, Stage
@@ -111,6 +113,7 @@ class House:
         """Waits until it is so."""
 
         async def is_so() -> bool:
+            self.runtime.recaller.wake()
             row = await self.row(delivery)
             return (row["state"], row["reason"]) == (state, reason)
 
@@ -184,8 +187,6 @@ async def test_what_waits_at_the_platform_counts_as_handed_over_and_as_nothing_t
         found = await snapshot(house.conn, 5)
     assert found.together.states == {"handed_over": 1}
     assert not found.together.stuck.total()
-    from daemon.store.sql import query
-
     assert await house.conn.fetch(query("doctor_stuck"), 5.0, 60.0) == []
     await house.runtime.rescuer.once()
     assert (await house.row(delivery))["state"] == "sending"
@@ -254,6 +255,7 @@ async def test_a_cancel_is_true_when_twilio_has_answered(house: House) -> None:
     assert await house.conn.fetchval("select duly.cancel($1)", delivery) is True
 
 
+@pytest.mark.parametrize("settings", [{"callbacks": False}])
 @pytest.mark.parametrize("trouble", ["cut_taken", "cut_not_taken", "error_not_taken"])
 async def test_a_cancel_without_an_answer_is_asked_again_until_it_has_one(house: House, trouble: str) -> None:
     delivery = await house.handed_over()
@@ -404,7 +406,7 @@ async def test_what_may_not_go_then_or_may_still_change_is_not_handed_over(house
     goes = [await house.enqueue(), await house.enqueue(NUMBER.format(5003), category="coaching")]
     await house.runtime.forwarder.once()
     for delivery in goes:
-        await until(lambda delivery=delivery: house.open(delivery))
+        await until(partial(house.open, delivery))
     assert [(await house.row(d))["state"] for d in kept] == ["queued"] * len(kept)
     assert house.sandbox.ledger.received == len(goes)
 
@@ -444,8 +446,8 @@ async def test_a_stop_that_commits_during_the_hand_over_is_found_by_the_last_loo
 
 
 async def test_what_the_rules_allow_no_more_comes_back_and_waits_for_them(house: House) -> None:
-    delivery = await house.handed_over(category="alert")
-    text = house.text + '\n[rules.quiet_hours]\nalert = "00:00-23:59"\n'
+    delivery = await house.handed_over()
+    text = house.text + '\n[rules.quiet_hours]\ntransactional = "00:00-23:59"\n'
     await house.runtime.reload(parse_config(text))
     await house.conn.execute("update duly.handed_over set send_at = now() + interval '2 minutes'")
     await house.becomes(delivery, "queued")
