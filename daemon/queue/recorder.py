@@ -250,6 +250,7 @@ class Recorder:
                         query("native_canceled"),
                         [u.delivery_id for u in canceled],
                         [u.attempt for u in canceled],
+                        [u.delivery_id for u in updates],
                     )
                 row = await conn.fetchrow(
                     query("status_callbacks"), *map(list, zip(*rows, strict=True)), account

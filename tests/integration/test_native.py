@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,6 +27,7 @@ from daemon.store.sql import query
 from daemon.store.status import snapshot
 from daemon.store.timeline import load
 from tests.integration.stage import NUMBER, Stage
+from tests.integration.test_sealing_daemon import privacy
 from tests.support import ACCOUNT_SID, AUTH_TOKEN, SENDER, free_port, toml, until
 
 # twilio's own client, in this process: see aiohttp 3.14.
@@ -496,6 +498,25 @@ async def test_switched_off_nothing_new_is_handed_over_and_what_is_there_is_foll
     assert (await house.row(queued))["state"] == "queued"
 
 
+@pytest.mark.parametrize("parts", [{"extra": privacy({"k": bytes(range(32))}, "k")}])
+async def test_what_is_sealed_is_opened_for_it_and_taken_back_as_well(house: House) -> None:
+    named = "select exists (select from duly.workspace where name = 'private' and seal)"
+    await until(lambda: house.conn.fetchval(named))
+    delivery = await house.enqueue(workspace="private")
+    await until(lambda: house.conn.fetchval("select sealed is not null from duly.delivery_row"))
+    await house.runtime.forwarder.once()
+    await until(lambda: house.open(delivery))
+    (message,) = house.there(delivery)
+    assert (message.to, message.body) == (ANN, "Your appointment: 9:00")
+    await house.conn.execute("update duly.handed_over set send_at = now() + interval '2 minutes'")
+    looked = "select looked_at is not null from duly.handed_over"
+    house.runtime.recaller.wake()
+    await until(lambda: house.conn.fetchval(looked))
+    assert await house.open(delivery)  # it opened for the last look, too
+    await house.conn.execute(f"select duly.do_not_contact('private', 'sms', '{ANN}')")
+    await house.becomes(delivery, "skipped", "do_not_contact")
+
+
 async def test_a_killed_daemons_hand_over_is_found_by_the_next(
     dsn: str, conn: Connection, sandbox: Sandbox, work_dir: Path
 ) -> None:
@@ -511,13 +532,13 @@ async def test_a_killed_daemons_hand_over_is_found_by_the_next(
         assert first.process is not None
         first.process.kill()
         await first.wait()
-    second = stage.config("b")
-    second.config.write_text(scheduling(second.config.read_text()))
-    open_there = "select exists (select from duly.handed_over where ended_at is null and provider_id = $1)"
-    async with stage.running(second):
-        await until(lambda: conn.fetchval(open_there, stage.taken(delivery)[0].sid))
-        done = await stage.duly(second, "cancel", str(delivery), "--json")
-        assert (done.returncode, '"asked":true' in done.stdout.replace(" ", "")) == (0, True), done
-        canceled = "select state = 'canceled' from duly.delivery_row where id = $1"
-        await until(lambda: conn.fetchval(canceled, delivery))
+    await conn.execute("update duly.node set alive_until = now()")  # as after its lease_seconds
+    async with House(dsn, conn, sandbox).running() as second:
+        await until(lambda: second.open(delivery))
+        done = await stage.duly(first, "cancel", str(delivery), "--json")
+        assert (done.returncode, json.loads(done.stdout)) == (
+            0,
+            {"id": str(delivery), "canceled": False, "asked": True},
+        )
+        await second.becomes(delivery, "canceled", "canceled")
     assert [m.status for m in stage.taken(delivery)] == [Status.CANCELED]

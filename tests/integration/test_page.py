@@ -122,7 +122,6 @@ async def test_the_counts_are_right(page: Page, conn: Connection) -> None:
         return counts((await page.get("/")).text) == {
             "queued": 4,
             "sending": 0,
-            "handed_over": 0,
             "uncertain": 0,
             "sent": 0,
             "delivered": 3,
