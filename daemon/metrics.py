@@ -69,3 +69,12 @@ RESOLUTIONS = Counter(
     ["account", "answer", "state"],
     registry=REGISTRY,
 )
+HANDED_OVER = Gauge(
+    "duly_handed_over", "Deliveries that an account's platform has for later", ["account"], registry=REGISTRY
+)
+RECALLS = Counter(
+    "duly_recalls",
+    "Answers of platforms about what they were given for later: its status, gone, or cannot_tell",
+    ["account", "wanted", "answer"],
+    registry=REGISTRY,
+)

@@ -78,6 +78,7 @@ class Reason(StrEnum):
     CARRIER_ERROR = "carrier_error"
     UNKNOWN_ERROR = "unknown_error"
     NOT_BEGUN = "not_begun"  # our own daemon lost its lease before the call
+    NOT_SCHEDULED = "not_scheduled"  # the platform does not take it ahead of its time
     # limit: the platform asks us to slow down; it did not take the message
     RATE_LIMITED = "rate_limited"
     QUEUE_FULL = "queue_full"
@@ -135,6 +136,7 @@ def _categories() -> dict[Reason, ReasonCategory]:
             r.CARRIER_ERROR,
             r.UNKNOWN_ERROR,
             r.NOT_BEGUN,
+            r.NOT_SCHEDULED,
         ),
         c.LIMIT: (r.RATE_LIMITED, r.QUEUE_FULL, r.DAILY_LIMIT),
         c.CONFIGURATION: (
@@ -212,13 +214,14 @@ class Delivery:
     lease_token: int
     leased_at: float  # by the monotonic clock
     forgiven: int = 0  # of these attempts, those made before a person replayed it
-    expires_in_seconds: float | None = None  # from leased_at, by the database's clock; None: never
+    expires_in_seconds: float | None = None  # from leased_at or send_at, by the database's clock; None: never
     media_urls: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     address_key: UUID | None = None  # the keyed hash of `to`
     gate: Gate = OPEN
     sealed: Sealed | None = None  # what must be opened before it means anything
     from_template: bool = False  # so it may have been planned
+    send_at: datetime | None = None  # it is handed over ahead, to be sent then; None: to be sent at once
 
     @property
     def lane(self) -> Lane:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
 from daemon import clock
 from daemon.config import Config, PlatformConfig, changed_keys, keep_restart_only, restart_needed
 from daemon.content.rendering import Renderer, hook_url
-from daemon.model import Delivery, InboundMessage, StatusUpdate
+from daemon.model import Channel, Delivery, InboundMessage, StatusUpdate
 from daemon.planning.planner import Planner
 from daemon.planning.registry import sources
-from daemon.platforms.base import Platform
+from daemon.platforms.base import Platform, Scheduling
 from daemon.platforms.registry import make_platform
 from daemon.queue.adaptive import Adaptive
 from daemon.queue.allowances import Allowances
@@ -21,6 +22,7 @@ from daemon.queue.auditor import Auditor
 from daemon.queue.directory import Directory, Registration, registration
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
+from daemon.queue.forwarder import Ahead, Forwarder, Window
 from daemon.queue.goals_again import GoalsAgain
 from daemon.queue.judge import Judge
 from daemon.queue.limits import LimitBook
@@ -30,6 +32,7 @@ from daemon.queue.notifier import Notifier
 from daemon.queue.policies import Policies, Rules
 from daemon.queue.publisher import Publisher
 from daemon.queue.rates import account_rate, sender_rate, workspace_rate
+from daemon.queue.recaller import Recaller
 from daemon.queue.reconciler import Asking, Reconciler
 from daemon.queue.recorder import Recorder
 from daemon.queue.rescuer import Rescuer
@@ -58,7 +61,12 @@ class Runtime:
     """One daemon: its configuration and its actors."""
 
     def __init__(
-        self, config: Config, database: Database, make: Callable[[PlatformConfig], Platform] = make_platform
+        self,
+        config: Config,
+        database: Database,
+        make: Callable[[PlatformConfig], Platform] = make_platform,
+        *,
+        window: Window = Window(),  # noqa: B008 - immutable
     ) -> None:
         self.config = config
         self.database = database
@@ -100,13 +108,14 @@ class Runtime:
             after=self.schema.fits,
         )
         self.dispatcher = Dispatcher(database, self.membership, lambda: self.config.daemon.shutdown_seconds)
+        judge = Judge(database, lambda: self.rulebook, self._is_stand_in)
         self.fetcher = Fetcher(
             database,
             self.membership,
             self.dispatcher,
             self.unsealer,
             GoalsAgain(database, self.keys),
-            Judge(database, lambda: self.rulebook, self._is_stand_in),
+            judge,
             self.directory.name_of,
             lambda workspace, channel: self.config.account_for(workspace, channel),
             self._workspace_limits,
@@ -123,6 +132,18 @@ class Runtime:
             ),
         )
         self.reconciler = Reconciler(database, self.membership, self.unsealer, self._askings)
+        self.forwarder = Forwarder(
+            database,
+            self.membership,
+            self.unsealer,
+            judge,
+            self._ahead,
+            lambda: self.recaller.wake(),
+            window=window,
+        )
+        self.recaller = Recaller(
+            database, self.membership, self.recorder, self.unsealer, judge, self._scheduling
+        )
         self.notifier = Notifier(database, self.schema.fits)
         self.publisher = Publisher(database, lambda: self.config, self.schema.fits)
         self.retention = Retention(database, lambda: self.config, self.schema.fits)
@@ -159,11 +180,13 @@ class Runtime:
                 self.dispatcher,
                 self.rescuer,
                 self.reconciler,
+                self.recaller,
                 self.notifier,
                 self.publisher,
                 self.retention,
                 self.sealer,
                 self.planner,
+                self.forwarder,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,
@@ -228,12 +251,17 @@ class Runtime:
         owner = next((n for n, w in self.config.workspaces.items() if w.sender == message.to_address), None)
         workspace_id = self.directory.id_of(owner) if owner else None
         await self.recorder.inbound(account, message, workspace_id, uuid.uuid4())
+        self.recaller.wake()
 
     def _must_fit(self) -> None:
         if not self.schema.fits.is_set():
             raise DatabaseDown(f"the schema does not fit: {self.schema.health()}")
 
     # What the configuration says, asked anew each time.
+
+    def _wake(self) -> None:
+        self.fetcher.wake()
+        self.forwarder.wake()
 
     def _granted(self) -> None:
         for line in self.dispatcher.lines.values():
@@ -261,6 +289,25 @@ class Runtime:
                 platform.max_attempts,
             )
         return found
+
+    def _ahead(self) -> Mapping[str, Ahead]:
+        """The accounts that ask for their messages to be handed over ahead."""
+        found = {}
+        for account, line in self.dispatcher.lines.items():
+            platform = self.config.platforms.get(account)
+            if platform is not None and platform.enabled and platform.native_scheduling:
+                found[account] = Ahead(line, partial(self._carries, account))
+        return found
+
+    def _carries(self, account: str, workspace: str, channel: Channel) -> bool:
+        """A number of the workspace's own may be none of the messaging service's: such a message is not handed over."""
+        own = self.config.workspaces.get(workspace)
+        plain = own is None or own.sender is None
+        return plain and self.config.account_for(workspace, channel) == account
+
+    def _scheduling(self) -> Mapping[str, Scheduling]:
+        lines = self.dispatcher.lines.items()
+        return {a: line.worker.platform for a, line in lines if isinstance(line.worker.platform, Scheduling)}
 
     def _is_stand_in(self, delivery: Delivery) -> bool:
         return is_stand_in(self.config, delivery.workspace, delivery.channel)
@@ -332,7 +379,7 @@ class Runtime:
             workspace_limits=self._workspace_limits,
             concurrency=platform_config.concurrency,
             buffer=config.daemon.buffer,
-            on_room=lambda: self.fetcher.wake(),
+            on_room=self._wake,
             hand_back=self.dispatcher.hand_back,
             adaptive=Adaptive(
                 platform_config.rate_per_second,

@@ -187,20 +187,58 @@ def explain(id: UUID, config: ConfigOption = None, json: JsonOption = False) -> 
 
 
 def cancel(id: UUID, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Cancel a delivery whose call has not begun. Exit status 1 if it is too late."""
+    """Cancel a delivery whose call has not begun. Exit status 1 if it is too late.
+
+    What a platform has for later is canceled there: `duly explain` tells what it answered.
+    """
     settings = configuration(config)
 
-    async def work() -> bool:
+    async def work() -> bool | None:
         async with connected(settings) as conn:
             try:
-                return bool(await conn.fetchval("select duly.cancel($1)", id))
+                found: bool | None = await conn.fetchval("select duly.cancel($1)", id)
             except asyncpg.NoDataFoundError:
                 fail(f"there is no delivery {id}")
+            return found
 
     canceled = run_async(work)
     if json:
-        print_json({"id": str(id), "canceled": canceled})
+        print_json({"id": str(id), "canceled": bool(canceled), "asked": canceled is None})
     elif canceled:
         print("Canceled.")
-    if not canceled:
+    elif canceled is None:
+        print("The platform has it for later and is asked to cancel it; see `duly explain`.")
+    if canceled is False:
+        fail("too late: the call has begun or the delivery had already ended; see `duly explain`")
+
+
+def reschedule(
+    id: UUID,
+    at: Annotated[str, typer.Argument(help="When, as ISO 8601 with a zone.")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give a delivery another time. Exit status 1 if it is too late.
+
+    What a platform has for later is canceled there first: `duly explain` tells what it answered.
+    """
+    settings = configuration(config)
+    due_at = parse_time("at", at)
+
+    async def work() -> bool | None:
+        async with connected(settings) as conn:
+            try:
+                found: bool | None = await conn.fetchval("select duly.reschedule($1, $2)", id, due_at)
+            except asyncpg.NoDataFoundError:
+                fail(f"there is no delivery {id}")
+            return found
+
+    done = run_async(work)
+    if json:
+        print_json({"id": str(id), "rescheduled": bool(done), "asked": done is None})
+    elif done:
+        print("Rescheduled.")
+    elif done is None:
+        print("The platform has it for its old time and is asked to cancel it; see `duly explain`.")
+    if done is False:
         fail("too late: the call has begun or the delivery had already ended; see `duly explain`")

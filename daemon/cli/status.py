@@ -177,6 +177,7 @@ def _under_way(passing: Passing) -> dict[str, int]:
         "leased": passing.states["leased"],
         "sending": passing.states["sending"],
         "uncertain": passing.states["uncertain"],
+        "handed_over": passing.states["handed_over"],
         "undecided": passing.undecided,
     }
 
@@ -222,13 +223,15 @@ def _written(found: Mapping[str, Any]) -> str:
         f"Queued     {queued['total']:,} ({queued['segments']:,} segments), {queued['due']:,} of them due"
         + (f", the oldest for {duration(queued['oldest_due_seconds'])}" if queued["due"] else ""),
         f"Under way  {found['leased']:,} leased, {found['sending']:,} sending, {found['uncertain']:,} uncertain"
-        + (f" ({found['undecided']:,} left to you: `duly replay`)" if found["undecided"] else ""),
+        + (f" ({found['undecided']:,} left to you: `duly replay`)" if found["undecided"] else "")
+        + (f", {found['handed_over']:,} handed over for later" if found["handed_over"] else ""),
         "24 hours   " + ", ".join(f"{count:,} {state}" for state, count in ended.items()),
         f"Speed      {found['segments_per_second']:,} segments/s in the last minute; {_eta(found)}",
     ]
     said += lines(found)
     said += [
-        f"PLANNING   {run['on_date']} {run['workspace']} {run['series']}: {run['planned']:,} planned, {run['skipped']:,} not sent"
+        f"PLANNING   {run['on_date']} {run['workspace']} {run['series']}: "
+        f"{run['planned']:,} planned, {run['skipped']:,} not sent"
         for run in found["planning"]
     ]
     if any(stuck.values()):

@@ -100,8 +100,21 @@ class TwilioConfig(AccountConfig):
     ) = Field(default=None, examples=["MG0123456789abcdef0123456789abcdef"])
     """The messaging service that chooses the sender: MG and 32 hex digits. Instead of `from`."""
 
+    native_scheduling: bool = False
+    """Give Twilio what is due in 5 minutes to 35 days, for it to send then; needs messaging_service_sid."""
+
     sender: E164 | None = Field(default=None, alias="from", examples=["+15005550006"], validate_default=True)
     """`from` in the TOML: the number that messages come from. Instead of messaging_service_sid."""
+
+    @field_validator("native_scheduling")
+    @classmethod
+    def _by_a_service(cls, wanted: bool, info: ValidationInfo) -> bool:
+        if wanted and info.data.get("messaging_service_sid", "") is None:
+            raise invalid(
+                "needs messaging_service_sid: Twilio schedules for messaging services only",
+                'add messaging_service_sid = "MG…" in the place of from, or remove it',
+            )
+        return wanted
 
     @field_validator("sender")
     @classmethod

@@ -30,7 +30,8 @@ class Renderer:
         """What to send. The platform may keep trying for as long as the delivery is worth it."""
         validity = None
         if delivery.expires_in_seconds is not None:
-            validity = int(delivery.expires_in_seconds - (self._monotonic() - delivery.leased_at))
+            gone = 0.0 if delivery.send_at is not None else self._monotonic() - delivery.leased_at
+            validity = int(delivery.expires_in_seconds - gone)
         callback = None
         if self._hook_url is not None:
             callback = f"{self._hook_url}?delivery={delivery.id}&attempt={delivery.attempt}"

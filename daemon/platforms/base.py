@@ -9,9 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from daemon.model import Accepted, Callback, Channel, Outcome, Problem, Reason, Rejected, Rendered
+from daemon.model import (
+    Accepted,
+    Callback,
+    Channel,
+    Outcome,
+    Problem,
+    Reason,
+    Rejected,
+    Rendered,
+    StatusUpdate,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,14 @@ class CannotTell:
 
     detail: str = ""
 
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The platform has no such message."""
+
+
+# Where a message stands that the platform was given; a `StatusUpdate` without our delivery.
+Standing = StatusUpdate | Gone | CannotTell
 
 LEASE_RAN_OUT = Rejected(Reason.NOT_BEGUN, detail="the lease ran out before the call began", reached=False)
 
@@ -75,3 +93,14 @@ class Platform(Protocol):
 
     def parse_inbound(self, request: CallbackRequest) -> list[Callback]:
         """Check and translate an inbound message. Raises `BadSignature` or `MalformedCallback`."""
+
+
+@runtime_checkable
+class Scheduling(Protocol):
+    """What a platform does besides, if it takes messages ahead of their time: `send` heeds `Delivery.send_at`."""
+
+    async def withdraw(self, provider_id: str) -> Standing:
+        """Cancel a message that is not sent yet, and say where it stands then: canceled, or too late."""
+
+    async def look(self, provider_id: str) -> Standing:
+        """Say where a message stands."""

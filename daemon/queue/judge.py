@@ -6,7 +6,7 @@ into a table here, and no statement.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -15,7 +15,7 @@ import asyncpg
 import orjson
 import structlog
 
-from daemon.model import Channel, Delivery
+from daemon.model import OPEN, Channel, Delivery, Gate
 from daemon.queue.holding import held_columns
 from daemon.queue.rulebook import Rulebook
 from daemon.rules.answers import Allow
@@ -67,6 +67,29 @@ class Judge:
         if held:
             await self._hold_back(held)
         return free
+
+    async def foresee(self, meant: Mapping[UUID, tuple[Delivery, datetime]]) -> dict[UUID, Gate]:
+        """Which deliveries may go at a later moment each, by id, as far as can be said now; nothing is written.
+
+        What is charged to a cap is not among them: how much of it is used then is not known yet. Raises `DatabaseDown`.
+        """
+        book = self._rulebook()
+        may: dict[UUID, Gate] = {}
+        asked: list[tuple[Delivery, Rules]] = []
+        for delivery, _ in meant.values():
+            rules = book.of(delivery.workspace, delivery.category)
+            if rules is None:
+                may[delivery.id] = OPEN
+            elif not rules.caps:
+                asked.append((delivery, rules))
+        if not asked:
+            return may
+        known = await self._known(asked)
+        for delivery, rules in asked:
+            verdict = judge(rules, replace(known[delivery.id], now=meant[delivery.id][1]))
+            if isinstance(verdict.answer, Allow) and not verdict.charges:
+                may[delivery.id] = verdict.gate
+        return may
 
     async def _known(self, asked: Sequence[tuple[Delivery, Rules]]) -> dict[UUID, Known]:
         deliveries = [delivery for delivery, _ in asked]

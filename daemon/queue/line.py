@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import count
 from uuid import UUID
 
+import asyncpg
 import structlog
 
 from daemon import clock
@@ -124,15 +125,19 @@ class Line:
                 return 0
             case BreakerState.HALF_OPEN:
                 return max(0, _PROBES_WANTED - self.waiting)
-        rate = self._rate()
-        share = self._membership.share  # what it holds it keeps from the others
-        wanted = self.buffer if rate is None else min(self.buffer, max(10, int(rate * 2 * share)))
+        wanted = self._wanted()
         quarter = max(1, wanted // 4)
         waiting_urgent = self._ready.of_priority(Priority.HIGH)
         if urgent:
             return max(0, quarter - waiting_urgent - max(0, self.waiting - waiting_urgent - wanted))
         free = wanted - (self.waiting - min(waiting_urgent, quarter))
         return free if free >= quarter else 0
+
+    def room_ahead(self) -> int:
+        """How many more deliveries may be taken whose time is yet to come: what is due now goes first."""
+        if self._closing or self.breaker.state(self._monotonic()) is not BreakerState.CLOSED:
+            return 0
+        return max(0, self._wanted() // 4 - self.waiting)
 
     def holds(self) -> set[UUID]:
         """Every delivery this line knows: waiting or in flight."""
@@ -288,6 +293,11 @@ class Line:
             batch.append(rendered)
         return batch, wait
 
+    def _wanted(self) -> int:
+        """Deliveries to have in memory: about two seconds' worth. What it holds it keeps from the others."""
+        rate, share = self._rate(), self._membership.share
+        return self.buffer if rate is None else min(self.buffer, max(10, int(rate * 2 * share)))
+
     def _rate(self) -> float | None:
         """Segments a second, as the operator allows or, below that, as the platform bears."""
         rate = self._adaptive.rate
@@ -327,14 +337,16 @@ class Line:
         """Those that may be made."""
         ordered = sorted((rendered.delivery for rendered in batch), key=lambda d: d.id)
         capped = [d for d in ordered if d.gate.charges]
-        if not capped:
-            rows = await self._database.fetch(query("mark"), *self._mark_columns(ordered))
-            return {(row["id"], row["lease_token"]) for row in rows if row["marked"]}
+        ahead = [d for d in ordered if d.send_at is not None]
+        if not capped and not ahead:
+            return _marked(await self._database.fetch(query("mark"), *self._mark_columns(ordered)))
         async with self._database.acquire() as conn, conn.transaction():
-            full = await charge(conn, capped)
+            full = await charge(conn, capped) if capped else set()
             free = [d for d in ordered if d.id not in full]
-            rows = await conn.fetch(query("mark"), *self._mark_columns(free))
-        return {(row["id"], row["lease_token"]) for row in rows if row["marked"]}
+            marked = _marked(await conn.fetch(query("mark"), *self._mark_columns(free)))
+            if noted := [d for d in ahead if (d.id, d.lease_token) in marked]:
+                await conn.execute(query("native_mark"), *_ahead_columns(noted), self.account)
+        return marked
 
     def _mark_columns(self, deliveries: Sequence[Delivery]) -> list[object]:
         until = [d.gate.until for d in deliveries]
@@ -391,6 +403,22 @@ class Line:
 
 def _call(rendered: Rendered) -> _Call:
     return rendered.delivery.id, rendered.delivery.lease_token
+
+
+def _marked(rows: Iterable[asyncpg.Record]) -> set[_Call]:
+    return {(row["id"], row["lease_token"]) for row in rows if row["marked"]}
+
+
+def _ahead_columns(deliveries: Sequence[Delivery]) -> list[list[object]]:
+    return [
+        [d.id for d in deliveries],
+        [d.lease_token for d in deliveries],
+        [d.workspace_id for d in deliveries],
+        [d.address_key for d in deliveries],
+        [d.channel.value for d in deliveries],
+        [d.category for d in deliveries],
+        [d.send_at for d in deliveries],
+    ]
 
 
 def _sooner(wait: float | None, delay: float) -> float | None:

@@ -230,7 +230,9 @@ class Reconciler:
                 # the same time, was given this message: then there is another one for us.
                 await conn.execute(query("ask_soon"), *asked)
                 return
-        metrics.RESOLUTIONS.labels(row["account"], verdict.answer, verdict.state.value).inc()
+            await conn.execute(query("native_settle"), [row["id"]])
+        became = written["became"]
+        metrics.RESOLUTIONS.labels(row["account"], verdict.answer, became).inc()
         log.info(
             "asked about an uncertain delivery",
             delivery=str(row["id"]),
@@ -238,9 +240,7 @@ class Reconciler:
             account=row["account"],
             ask=row["asks"],
             answer=verdict.answer,
-            becomes="held"
-            if verdict.state is State.UNCERTAIN and verdict.seconds is None
-            else verdict.state.value,
+            becomes="held" if verdict.state is State.UNCERTAIN and verdict.seconds is None else became,
         )
 
 

@@ -207,10 +207,13 @@ class Recorder:
             for done in batch
             if done.next.reason is Reason.OPTED_OUT
         ]
-        together = bool(notices or refused)
+        ahead = [done.delivery.id for done in batch if done.delivery.send_at is not None]
+        together = bool(notices or refused or ahead)
         async with self._database.acquire() as conn, conn.transaction() if together else nullcontext():
             *columns, rulings, waited = map(_column, zip(*rows, strict=True))
             await conn.execute(query("record"), *columns, account, rulings, waited)
+            if ahead:
+                await conn.execute(query("native_settle"), ahead)
             if notices:
                 await conn.executemany(query("notice_make"), notices)
             for delivery, code in refused:
@@ -236,12 +239,25 @@ class Recorder:
             tries = await self._tries(conn, updates)
             then = [self._after_status(account, update, tries) for update in updates]
             rows = [_status_row(update, next_) for update, next_ in zip(updates, then, strict=True)]
-            matters = any(n and (n.notify or n.reason is Reason.OPTED_OUT) for n in then)
+            canceled = [u for u in updates if u.reason is Reason.CANCELED]
+            again = [
+                u.delivery_id for u, n in zip(updates, then, strict=True) if n and n.state is State.QUEUED
+            ]
+            matters = any(n and (n.notify or n.reason is Reason.OPTED_OUT) for n in then) or canceled or again
             async with conn.transaction() if matters else nullcontext():
+                if canceled:  # what was wanted of it, before it is only a failure
+                    await conn.execute(
+                        query("native_canceled"),
+                        [u.delivery_id for u in canceled],
+                        [u.attempt for u in canceled],
+                        [u.delivery_id for u in updates],
+                    )
                 row = await conn.fetchrow(
                     query("status_callbacks"), *map(list, zip(*rows, strict=True)), account
                 )
                 assert row is not None
+                if again:
+                    await conn.execute(query("native_settle"), again)
                 # Only of what has just been given up: a repeated callback is no news.
                 moved = ((updates[place - 1].delivery_id, then[place - 1]) for place in row["moved"])
                 notices = _notices((delivery, next_) for delivery, next_ in moved if next_ is not None)

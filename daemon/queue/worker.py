@@ -16,6 +16,8 @@ from daemon.queue.recorder import Done
 log = structlog.get_logger(__name__)
 
 _SENT = Next(State.SENT)
+_HANDED_OVER = Next(State.SENDING)  # at the platform, for later
+_BY_OURSELVES = Next(State.QUEUED, Reason.NOT_SCHEDULED)
 
 
 class Worker:
@@ -60,7 +62,9 @@ class Worker:
 
     def _next(self, delivery: Delivery, outcome: Outcome) -> Next:
         if isinstance(outcome, Accepted):
-            return _SENT
+            return _SENT if delivery.send_at is None else _HANDED_OVER
+        if delivery.send_at is not None and outcome.reason is Reason.NOT_SCHEDULED:
+            return _BY_OURSELVES  # however few attempts it has: this was none to send it
         if outcome.reason is Reason.UNKNOWN_ERROR and isinstance(outcome, Rejected):
             metrics.UNLISTED.labels(self.account, outcome.code or "none").inc()
             log.warning("a code that our table does not have", account=self.account, code=outcome.code)

@@ -15,7 +15,7 @@ import orjson
 import uvloop
 
 from daemon.sandbox.app import Sandbox
-from daemon.sandbox.drafts import is_url
+from daemon.sandbox.drafts import MIN_AHEAD_SECONDS, is_url
 from daemon.sandbox.settings import ALL_CALLBACKS, SandboxSettings
 
 
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         inbound_url=options.inbound_url,
         seed=options.seed,
         speed=options.speed,
+        schedule_least_seconds=options.schedule_least_seconds,
         behaviours=options.behaviours,
         advanced_opt_out=options.advanced_opt_out,
         callbacks=options.callbacks,
@@ -73,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--inbound-url", type=_url, help="where a phone's reply is posted")
     add("--seed", type=int, help="makes delays, sids and faults repeatable")
     add("--speed", type=_speed, default=1.0, help="divides every delay of a message's life")
+    add(
+        "--schedule-least-seconds",
+        type=float,
+        default=MIN_AHEAD_SECONDS,
+        help="a SendAt has to be so far ahead",
+    )
     add("--no-behaviours", dest="behaviours", action="store_false", help="every number is ordinary")
     add("--no-advanced-opt-out", dest="advanced_opt_out", action="store_false")
     add("--no-callbacks", dest="callbacks", action="store_false", help="post no status callbacks")

@@ -69,8 +69,11 @@ def carried(callback_url: str) -> tuple[str | None, int | None]:
     return delivery or None, _integer(attempt)
 
 
-def draft(form: Form, now: float) -> Draft:
-    """Check the form at the moment `now` (epoch seconds). Raises `TwilioError` for the first fault."""
+def draft(form: Form, now: float, least_ahead: float = MIN_AHEAD_SECONDS) -> Draft:
+    """Check the form at the moment `now` (epoch seconds). Raises `TwilioError` for the first fault.
+
+    `least_ahead`: in how many seconds a SendAt may be at the soonest.
+    """
     to = first(form, "To")
     sender, service = _sender(form)
     _check_pair(to, sender, service)
@@ -89,7 +92,7 @@ def draft(form: Form, now: float) -> Draft:
         callback_url=callback_url,
         delivery=delivery,
         attempt=attempt,
-        send_at=_send_at(form, service, now),
+        send_at=_send_at(form, service, now, least_ahead),
     )
 
 
@@ -151,7 +154,7 @@ def _integer(value: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
 
 
-def _send_at(form: Form, service: str | None, now: float) -> float | None:
+def _send_at(form: Form, service: str | None, now: float, least_ahead: float) -> float | None:
     """When to send. Without ScheduleType, or without a service, Twilio drops SendAt and sends at once."""
     kind, value = first(form, "ScheduleType"), first(form, "SendAt")
     if kind and kind != "fixed":
@@ -165,7 +168,7 @@ def _send_at(form: Form, service: str | None, now: float) -> float | None:
     except ValueError:
         raise TwilioError(35114) from None
     send_at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if not MIN_AHEAD_SECONDS < send_at - now <= MAX_AHEAD_SECONDS:
+    if not least_ahead < send_at - now <= MAX_AHEAD_SECONDS:
         raise TwilioError(35114)
     return send_at
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from daemon.sandbox.drafts import MIN_AHEAD_SECONDS
+
 ALL_CALLBACKS = frozenset(
     {"queued", "sending", "sent", "delivered", "undelivered", "failed", "canceled", "read"}
 )
@@ -23,6 +25,9 @@ class SandboxSettings:
     behaviours: bool = True  # False: the recipient's last four digits mean nothing
     blocks_opted_out: bool = True  # after a STOP, 21610 until a START, as Twilio does by default
     advanced_opt_out: bool = True  # OptOutType in the inbound webhook
+    schedule_least_seconds: float = (
+        MIN_AHEAD_SECONDS  # SendAt has to be so far ahead; speed does not scale it
+    )
     sender_pool: tuple[str, ...] = ("+15005550006",)  # what a messaging service sends from
     callbacks: bool = True
     callback_statuses: frozenset[str] = ALL_CALLBACKS

@@ -78,7 +78,7 @@ class Twilio:
         await self._hold()
         try:
             self._authenticate(request)
-            wanted = draft(form, self._ledger.wall())
+            wanted = draft(form, self._ledger.wall(), self._settings.schedule_least_seconds)
             behaviour = behaviour_of(wanted.to) if self._settings.behaviours else ORDINARY
             self._check_recipient(wanted, behaviour)
         except TwilioError as error:
@@ -111,8 +111,11 @@ class Twilio:
 
     async def update(self, request: web.Request) -> web.StreamResponse:
         """POST one message: Status=canceled cancels a scheduled one, an empty Body redacts its text."""
-        if interrupted := await self._precede(request):
-            return interrupted
+        await self._hold()
+        self._authenticate(request)
+        trouble = await self._unless_late(self._dice.call())
+        if trouble is not None and not trouble.taken:
+            return await self._suffer(request, trouble)
         form = parse_form(await request.read())
         message = self._find(request)
         status = first(form, "Status")
@@ -122,7 +125,8 @@ class Twilio:
             raise TwilioError(30409)
         if form.get("Body") == [""]:
             message.body = ""
-        return _json(resource(message, self._settings.account_sid))
+        answer = _json(resource(message, self._settings.account_sid))
+        return answer if trouble is None else await self._suffer(request, trouble)
 
     async def account(self, request: web.Request) -> web.StreamResponse:
         """GET the account."""

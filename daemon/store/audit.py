@@ -44,6 +44,7 @@ class Act(StrEnum):
     LOGIN_FAILED = "login_failed"
     RETENTION_APPLIED = "retention_applied"
     KEYS_ROTATED = "keys_rotated"
+    RESCHEDULED = "rescheduled"
 
 
 @dataclass(frozen=True, slots=True)

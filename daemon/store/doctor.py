@@ -240,6 +240,10 @@ def _standing(row: asyncpg.Record) -> Finding:
             what = f"{total} are uncertain for longer than asking takes, since {since}"
             cure = "See in the daemon's log why the platform cannot be asked."
             return Finding("uncertain", Level.PROBLEM, what, cure, ids)
+        case "silent":
+            what = f"{total} were handed over to be sent at {since} or later, and nothing was heard of them"
+            cure = "Is their account still configured and enabled? See in the daemon's log what the platform answers."
+            return Finding("stuck", Level.PROBLEM, what, cure, ids)
         case "asked":
             what = f"{total} are uncertain; the platform is being asked"
             return Finding("uncertain", Level.OK, what, ids=ids)

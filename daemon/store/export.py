@@ -17,7 +17,8 @@ from daemon.store.sql import query
 
 # The parts of the document, each a query export_PART.sql of a workspace and either the contacts or the address keys.
 SECTIONS = (
-    "contacts", "addresses", "preferences", "goals", "series", "plans", "consents", "suppressions", "deliveries", "inbound",
+    "contacts", "addresses", "preferences", "goals", "series", "plans", "consents", "suppressions", "deliveries",
+    "inbound",
 )  # fmt: skip
 _OF_CONTACTS = frozenset({"contacts", "addresses", "preferences", "goals", "series", "plans"})
 _JSON = "_json"  # the end of the names of columns that are JSON already

@@ -54,6 +54,7 @@ class Counts:
     due: int = 0  # of the queued, those whose time has come
     overdue_seconds: float | None = None  # how long the oldest of them has been due
     sending: int = 0  # leased or sending
+    handed_over: int = 0  # at a platform, to be sent later
     uncertain: int = 0
     undecided: int = 0  # of the uncertain, those that a person must decide
     sent: int = 0  # accepted by the platform, and nothing more heard yet
@@ -66,7 +67,7 @@ class Counts:
     @property
     def busy(self) -> int:
         """What is under way: sorts the workspaces."""
-        return self.queued + self.sending + self.uncertain
+        return self.queued + self.sending + self.handed_over + self.uncertain
 
     @property
     def all(self) -> int:
@@ -230,6 +231,8 @@ def _under_way(row: asyncpg.Record) -> dict[str, Any]:
             return {"queued": total, "due": now, "overdue_seconds": row["overdue_seconds"]}
         case "uncertain":
             return {"uncertain": total, "undecided": now}
+        case "handed_over":
+            return {"handed_over": total}
         case _:
             return {"sending": total}
 

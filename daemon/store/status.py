@@ -32,7 +32,9 @@ class QueuedLane:
 class Passing:
     """What is under way and what has ended, of one workspace or account."""
 
-    states: Counter[str] = field(default_factory=Counter)  # leased, sending, uncertain; the rest of 24 hours
+    states: Counter[str] = field(
+        default_factory=Counter
+    )  # leased, sending, uncertain, handed_over; the rest of 24 h
     stuck: Counter[str] = field(default_factory=Counter)  # leased, sending: held for longer than two leases
     undecided: int = 0  # of the uncertain: left to a person
     # Segments sent in the last minute, by how many tens of seconds ago: 0 to 5.

@@ -123,8 +123,14 @@ async def load(conn: Connection, delivery_id: UUID, keys: DataKeys | None = None
     steps += [_resolution(r) for r in await conn.fetch(query("delivery_resolutions"), delivery_id)]
     steps += [_decision(r) for r in await conn.fetch(query("delivery_decisions"), delivery_id)]
     steps += [_ruling(r) for r in await conn.fetch(query("delivery_rulings"), delivery_id)]
+    handed = await conn.fetch(query("delivery_handed_over"), delivery_id)
+    steps += [_handed_over(r) for r in handed]
+    steps += [_recall(r) for r in await conn.fetch(query("delivery_recalls"), delivery_id)]
     given = await conn.fetchval(query("delivery_zone"), delivery_id)
-    if row["state"] != "queued":
+    waits_there = row["state"] == "sending" and any(
+        r["ended_at"] is None and r["provider_id"] for r in handed
+    )
+    if row["state"] != "queued" and not waits_there:
         decided_by_us = row["state"] in ("skipped", "expired")
         why = [row["reason"], row["detail"] if decided_by_us else None]
         steps.append(Step(row["state_at"], row["state"], _list(why)))
@@ -148,6 +154,23 @@ def _template(row: Record) -> str | None:
         return row["template"] and f"from template {row['template']}"
     place = [row["text_channel"], row["text_language"], row["text_style"], f"number {row['text_number']}"]
     return f"from template {row['template']}, text {' '.join(part for part in place if part)}"
+
+
+def _handed_over(row: Record) -> Step:
+    what = "handed over" if row["provider_id"] else "to be handed over"
+    return Step(
+        row["at"],
+        what,
+        _list([f"to {row['account']} for {row['send_at']:%Y-%m-%d %H:%M:%S %Z}", row["provider_id"]]),
+    )
+
+
+def _recall(row: Record) -> Step:
+    if row["reason"] == "rescheduled":
+        return Step(row["at"], f"rescheduled by {row['who']}", f"to {row['due_at']:%Y-%m-%d %H:%M:%S %Z}")
+    by = "" if row["who"] == "duly" else f" by {row['who']}"
+    then = "to be queued" if row["becomes"] == "queued" else row["becomes"]
+    return Step(row["at"], f"asked back{by}: {then}", row["reason"])
 
 
 def _lease(row: Record) -> list[Step]:

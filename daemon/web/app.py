@@ -22,8 +22,8 @@ from daemon.web.people import People
 from daemon.web.plans import Plans
 from daemon.web.problems import problems
 from daemon.web.request_ids import add_request_id, request_ids
-from daemon.web.texts import Texts
 from daemon.web.series import SeriesRoutes
+from daemon.web.texts import Texts
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ with decidable as (
   where r.state = 'uncertain' and r.ask_at is null and r.detail like 'an equal delivery is uncertain too%'
     and not exists (
       select from duly.delivery_row d join duly.message e on e.id = d.message_id and e.workspace_id = d.workspace_id
-      where d.state in ('uncertain', 'sending') and d.address_key = r.address_key and e.body = m.body and d.id <> r.id)
+      where (d.state = 'uncertain' or d.state = 'sending' and d.node_id is not null) and d.address_key = r.address_key and e.body = m.body and d.id <> r.id)
   for update of r skip locked
 )
 update duly.delivery_row r

@@ -1,6 +1,6 @@
 -- What is under way, a row per workspace and state: how many, how many of them ask for something now
 -- (queued: due; uncertain: a person must decide), and for how many seconds the oldest has been due. Only the partial indexes are read: queued rows lane by lane (a loose
--- scan finds the lanes, see lanes.sql), then what daemons hold, then what is uncertain.
+-- scan finds the lanes, see lanes.sql), then what daemons hold and platforms have for later, then what is uncertain.
 with recursive lane as (
   (select workspace_id, channel, priority, due_at from duly.delivery_row
    where state = 'queued'
@@ -27,7 +27,10 @@ select workspace_id, 'queued' as state, total, due as now,
 from queued
 union all
 select workspace_id, 'sending', count(*), 0, null from duly.delivery_row
-where state in ('leased', 'sending') group by workspace_id
+where node_id is not null and state in ('leased', 'sending') group by workspace_id
+union all
+select workspace_id, 'handed_over', count(*), 0, null from duly.handed_over
+where ended_at is null and provider_id is not null group by workspace_id
 union all
 select workspace_id, 'uncertain', count(*), count(*) filter (where ask_at is null), null from duly.delivery_row
 where state = 'uncertain' group by workspace_id

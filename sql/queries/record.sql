@@ -1,5 +1,5 @@
 -- Writes what platforms answered: the attempt, and the delivery's next state if it is still this call's to
--- move. A callback or the reconciler may have been faster: then only what they could not know is added.
+-- move; `sending` for what the platform has taken for later. A callback or the reconciler may have been faster: then only what they could not know is added.
 -- $1 ids, $2 workspaces, $3 lease tokens, $4 new states, $5 reasons, $6 details, $7 provider ids,
 -- $8 seconds until a retry, $9 whether the call counts as an attempt, $10 attempt numbers, $11 address keys,
 -- $12 outcomes, $13 http statuses, $14 platform codes, $15 seconds since the call began, $16 its ms; $17 account;
@@ -28,7 +28,7 @@ set state = case when r.state in ('sending', 'uncertain') then o.state::duly.sta
     reason = case when r.state in ('sending', 'uncertain') then o.reason else r.reason end,
     detail = case when r.state in ('sending', 'uncertain') then o.detail else r.detail end,
     due_at = case when r.state in ('sending', 'uncertain') and o.state = 'queued'
-                  then now() + make_interval(secs => o.retry_seconds) else r.due_at end,
+                  then greatest(r.due_at, now() + make_interval(secs => o.retry_seconds)) else r.due_at end,
     planned_for = case when o.state = 'queued' then coalesce(r.planned_for, r.due_at) else r.planned_for end,
     attempts = case when r.state in ('sending', 'uncertain') and not o.counts then r.attempts - 1 else r.attempts end,
     lease_token = case when r.state in ('sending', 'uncertain') and o.state = 'queued' then null else r.lease_token end,
@@ -36,7 +36,7 @@ set state = case when r.state in ('sending', 'uncertain') then o.state::duly.sta
     ask_at = case when o.state = 'uncertain' and r.state = 'sending' then now() + interval '2 seconds' else r.ask_at end,
     asks = case when o.state = 'uncertain' and r.state = 'sending' then 0 else r.asks end,
     provider_id = coalesce(o.provider_id, r.provider_id), -- the answer to this very call is the truth
-    sent_at = case when o.outcome = 'accepted'
+    sent_at = case when o.outcome = 'accepted' and o.state <> 'sending'
                    then coalesce(r.sent_at, clock_timestamp() - make_interval(secs => o.ago_seconds - o.took_ms / 1000.0))
                    else r.sent_at end,
     state_at = case when r.state in ('sending', 'uncertain') then now() else r.state_at end

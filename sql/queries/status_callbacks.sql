@@ -17,7 +17,7 @@ with c as (
   set state = c.state::duly.state,
       reason = c.reason, detail = c.detail,
       provider_id = case when c.state = 'queued' then null else c.provider_id end,
-      due_at = case when c.state = 'queued' then now() + make_interval(secs => c.retry_seconds) else r.due_at end,
+      due_at = case when c.state = 'queued' then greatest(r.due_at, now() + make_interval(secs => c.retry_seconds)) else r.due_at end,
       lease_token = case when r.state in ('queued', 'leased') or c.state = 'queued' then null else r.lease_token end,
       node_id = case when r.state in ('queued', 'leased') or c.state = 'queued' then null else r.node_id end,
       sent_at = case when c.state in ('sent', 'delivered', 'read') then coalesce(r.sent_at, now()) else r.sent_at end,
@@ -31,7 +31,10 @@ with c as (
            when 'read' then r.state in ('queued', 'leased', 'sending', 'uncertain', 'sent', 'delivered')
            else r.state in ('sending', 'uncertain', 'sent')
          end)
-  returning c.n
+  returning c.n, r.id, r.workspace_id
+), over as (
+  update duly.handed_over h set ended_at = now()
+  from moved m where h.delivery_id = m.id and h.workspace_id = m.workspace_id and h.ended_at is null
 ), learned as (
   -- The reconciler must know whose this message is: the call of a daemon that died has no attempt yet, and of
   -- equal messages it may have given us another one's. What was queued again has lost its call's token.

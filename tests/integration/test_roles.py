@@ -37,6 +37,7 @@ WRITES = {
     "enqueue",
     "enqueue_batch",
     "cancel",
+    "reschedule",
     "upload_begin",
     "upload_lines",
     "upload_end",

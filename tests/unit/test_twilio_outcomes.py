@@ -54,6 +54,8 @@ TABLE: list[tuple[int, dict[str, str], bytes, Outcome]] = [
     # not taken
     (400, {}, error(21211), rejected(R.INVALID_ADDRESS, 400, "21211")),
     (400, {}, error(21610), rejected(R.OPTED_OUT, 400, "21610")),
+    (400, {}, error(35115), rejected(R.NOT_SCHEDULED, 400, "35115")),
+    (400, {}, error(35125), rejected(R.NOT_SCHEDULED, 400, "35125")),
     (400, {}, error(21617), rejected(R.CONTENT_TOO_LONG, 400, "21617")),
     (400, {}, error(21611), rejected(R.QUEUE_FULL, 400, "21611")),
     (400, {}, error(99999), rejected(R.UNKNOWN_ERROR, 400, "99999")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
@@ -17,7 +18,7 @@ from twilio.http import HttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
-from daemon.model import Channel, Delivery, Problem, Rendered
+from daemon.model import Channel, Delivery, Problem, Reason, Rejected, Rendered
 from daemon.platforms.twilio import Twilio, TwilioAccount
 from daemon.platforms.twilio.wire import encode
 from tests.support import ACCOUNT_SID, AUTH_TOKEN, SENDER
@@ -44,10 +45,12 @@ def rendered(
     media: tuple[str, ...] = (),
     callback: str | None = CALLBACK,
     validity: int | None = None,
+    send_at: datetime | None = None,
 ) -> Rendered:
     delivery = Delivery(
         id=UUID(int=7), workspace_id=1, workspace="clinic", channel=Channel.SMS, to=to, body=body,
         category="transactional", priority=2, attempts=0, segments=1, lease_token=1, leased_at=0.0,
+        send_at=send_at,
     )  # fmt: skip
     return Rendered(delivery, body, sender, media, callback, validity)
 
@@ -72,6 +75,9 @@ def by_the_library(given_: Rendered, sender: str) -> tuple[str, Mapping[str, lis
     transport = Recording()
     chosen = given_.sender or sender
     arguments: dict[str, Any] = {"messaging_service_sid" if chosen.startswith("MG") else "from_": chosen}
+    at = given_.delivery.send_at
+    if at is not None:
+        arguments |= {"schedule_type": "fixed", "send_at": at, "messaging_service_sid": sender}
     optional = {
         "body": given_.body or None,
         "media_url": list(given_.media_urls) or None,
@@ -120,6 +126,11 @@ CASES = [
     (SENDER, rendered(callback=None)),
     (SERVICE, rendered(validity=1)),
     (SERVICE, rendered(validity=36_000)),
+    (SERVICE, rendered(validity=600, send_at=datetime(2026, 11, 29, 18, 0, 30, tzinfo=UTC))),
+    (
+        SERVICE,
+        rendered(sender="+15005550009", send_at=datetime(2026, 11, 29, 18, 0, tzinfo=UTC)),
+    ),
 ]
 
 
@@ -189,3 +200,15 @@ def test_what_twilio_would_refuse_for_certain_is_said_before(given_: Rendered, f
 
 def test_it_carries_sms() -> None:
     assert twilio().channels == {Channel.SMS}
+
+
+async def test_without_a_messaging_service_nothing_is_handed_over() -> None:
+    """Twilio would drop the time without a word, and send at once."""
+    platform = twilio(SENDER)
+    await platform.open()
+    try:
+        outcome = await platform.send(rendered(send_at=datetime(2026, 11, 29, 18, 0, tzinfo=UTC)))
+    finally:
+        await platform.close()
+    assert isinstance(outcome, Rejected)
+    assert (outcome.reason, outcome.reached) == (Reason.NOT_SCHEDULED, False)

@@ -21,14 +21,16 @@ from daemon.model import (
     Accepted,
     Callback,
     Channel,
+    MalformedCallback,
     Outcome,
     Problem,
     Reason,
     Rejected,
     Rendered,
+    StatusUpdate,
     Unknown,
 )
-from daemon.platforms.base import LEASE_RAN_OUT, CallbackRequest, CannotTell, Found
+from daemon.platforms.base import LEASE_RAN_OUT, CallbackRequest, CannotTell, Found, Gone, Standing
 from daemon.platforms.http import HeldBack, NoAnswer, NoAnswerInTime, NotMade, PostClient
 from daemon.platforms.twilio import callbacks
 from daemon.platforms.twilio.answers import outcome_of, same_text
@@ -41,7 +43,9 @@ LONGEST_VALIDITY_SECONDS = 36_000
 
 # The slow calls must never eat into the rate that sending needs.
 _LOOKUPS_PER_SECOND = 10
+_CANCELS_PER_SECOND = 30
 _MOST_LISTED = 200
+_NOT_FOUND = 20404
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ class Twilio:
         self.url = f"{account.base_url.rstrip('/')}/2010-04-01/Accounts/{account.account_sid}/Messages.json"
         self._posts: PostClient | None = None
         self._lookups = AsyncLimiter(_LOOKUPS_PER_SECOND, 1)
+        self._cancels = AsyncLimiter(_CANCELS_PER_SECOND, 1)
         self._client: Client | None = None
 
     async def open(self) -> None:
@@ -101,6 +106,11 @@ class Twilio:
     async def send(self, rendered: Rendered) -> Outcome:
         """One POST. What is known afterwards is in the outcome."""
         assert self._posts is not None, "open() comes first"
+        if rendered.delivery.send_at is not None and not self._account.sender.startswith("MG"):
+            # Twilio would drop the time without a word, and send at once.
+            return Rejected(
+                Reason.NOT_SCHEDULED, detail="the account has no messaging service", reached=False
+            )
         try:
             answer = await self._posts.post(encode(self.form(rendered)), rendered.may_begin)
         except HeldBack:
@@ -115,11 +125,15 @@ class Twilio:
 
     def form(self, rendered: Rendered) -> list[tuple[str, str]]:
         """The parameters of the call, in a fixed order."""
-        sender = rendered.sender or self._account.sender
+        sender, send_at = rendered.sender or self._account.sender, rendered.delivery.send_at
         fields = [
             ("To", rendered.delivery.to),
             ("MessagingServiceSid" if sender.startswith("MG") else "From", sender),
         ]
+        if send_at is not None:
+            if not sender.startswith("MG"):
+                fields.append(("MessagingServiceSid", self._account.sender))
+            fields += [("ScheduleType", "fixed"), ("SendAt", f"{send_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")]
         if rendered.body:
             fields.append(("Body", rendered.body))
         fields += [("MediaUrl", url) for url in rendered.media_urls]
@@ -170,6 +184,19 @@ class Twilio:
             return CannotTell("a message that may be this one has no date or no sid")
         return [Accepted(str(m.sid), 200) for m in ours]
 
+    async def withdraw(self, provider_id: str) -> Standing:
+        """Cancels a scheduled message. Where Twilio does not say that it has, asks where the message stands."""
+        async with self._cancels:
+            found = await self._message(
+                lambda client: client.messages(provider_id).update_async(status="canceled")
+            )
+        return found if isinstance(found, StatusUpdate) else await self.look(provider_id)
+
+    async def look(self, provider_id: str) -> Standing:
+        """Fetches a message's status."""
+        async with self._lookups:
+            return await self._message(lambda client: client.messages(provider_id).fetch_async())
+
     async def check(self) -> str | None:
         """Asks for the account itself."""
         answer = await self._ask(
@@ -187,17 +214,40 @@ class Twilio:
         """Checks and translates an inbound message."""
         return [callbacks.inbound_message(request, self._account.auth_token)]
 
+    async def _message(self, call: Any) -> Standing:
+        found = await self._call(call)
+        if isinstance(found, TwilioRestException):
+            return Gone() if found.code == _NOT_FOUND else _refused(found)
+        if isinstance(found, CannotTell):
+            return found
+        try:
+            return callbacks.standing(
+                str(found.sid), str(found.status), str(found.error_code or ""), str(found.error_message or "")
+            )
+        except MalformedCallback as error:
+            return CannotTell(str(error))
+
     async def _ask(self, call: Any) -> Any:
+        async with self._lookups:
+            found = await self._call(call)
+        return _refused(found) if isinstance(found, TwilioRestException) else found
+
+    async def _call(self, call: Any) -> Any:
+        """The answer of a slow call, Twilio's refusal, or `CannotTell`."""
         assert self._client is not None, "open() comes first"
         try:
-            async with self._lookups, asyncio.timeout(self._account.timeout_seconds * 2):
+            async with asyncio.timeout(self._account.timeout_seconds * 2):
                 return await call(self._client)
         except TwilioRestException as error:
-            return CannotTell(f"Twilio answered {error.status}, code {error.code}")
+            return error
         except (TwilioException, aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return CannotTell(_words(error))
         except (AttributeError, TypeError, LookupError) as error:  # the library met JSON of another shape
             return CannotTell(f"Twilio's answer makes no sense: {_words(error)}")
+
+
+def _refused(error: TwilioRestException) -> CannotTell:
+    return CannotTell(f"Twilio answered {error.status}, code {error.code}")
 
 
 def _words(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -103,23 +104,36 @@ def _from_json(text: str) -> Mapping[str, str]:
 def status_update(request: CallbackRequest, auth_token: str) -> StatusUpdate:
     """A status callback. Raises `BadSignature` or `MalformedCallback`."""
     values = parameters(request, auth_token)
-    word = _required(values, "MessageStatus").lower()
+    found = standing(
+        _required(values, "MessageSid", "SmsSid"),
+        _required(values, "MessageStatus"),
+        values.get("ErrorCode", ""),
+        values.get("ErrorMessage", ""),
+    )
+    return replace(
+        found, delivery_id=_uuid(request.query.get("delivery")), attempt=_small(request.query.get("attempt"))
+    )
+
+
+def standing(sid: str, word: str, code: str, message: str) -> StatusUpdate:
+    """Twilio's status in our words, without a delivery. Raises `MalformedCallback`."""
+    word = word.lower()
     if word not in _STATES and word not in _EARLIER:
         raise MalformedCallback("MessageStatus is none of Twilio's")
     state = _STATES.get(word)
-    code = values.get("ErrorCode", "").replace("\0", "")[:20] or None
+    code = code.replace("\0", "")[:20]
     reason = None
     if state is State.FAILED:
-        reason = Reason.CANCELED if word == "canceled" else reason_for(_number(code or ""))
+        reason = Reason.CANCELED if word == "canceled" else reason_for(_number(code))
     return StatusUpdate(
-        delivery_id=_uuid(request.query.get("delivery")),
-        attempt=_small(request.query.get("attempt")),
-        provider_id=_required(values, "MessageSid", "SmsSid"),
+        delivery_id=None,
+        attempt=None,
+        provider_id=sid,
         provider_status=word,
         state=state,
         reason=reason,
-        code=code,
-        detail=values.get("ErrorMessage", "")[:500],
+        code=code or None,
+        detail=message[:500],
     )
 
 

@@ -45,7 +45,17 @@ REASONS: dict[int, Reason] = {
     21703: Reason.BAD_SENDER,
     21704: Reason.BAD_SENDER,
     21705: Reason.BAD_SENDER,
+    # scheduling: it is sent by ourselves when its time comes
+    35111: Reason.NOT_SCHEDULED,
+    35114: Reason.NOT_SCHEDULED,  # 35114 to 35117: too soon, too far ahead, or no time at all
+    35115: Reason.NOT_SCHEDULED,
+    35116: Reason.NOT_SCHEDULED,
+    35117: Reason.NOT_SCHEDULED,
+    35118: Reason.NOT_SCHEDULED,  # without a messaging service
+    35125: Reason.NOT_SCHEDULED,  # the account has 500,000 already
+    35126: Reason.NOT_SCHEDULED,
     # the delivery, later and by callback
+    30020: Reason.CARRIER_ERROR,  # Twilio's own failure with a scheduled message
     30001: Reason.QUEUE_FULL,
     30002: Reason.ACCOUNT_SUSPENDED,
     30003: Reason.UNREACHABLE_NOW,

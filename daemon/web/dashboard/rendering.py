@@ -22,7 +22,7 @@ STATIC = _HERE / "static"
 MEANINGS = {
     State.QUEUED: "waits until it is due and there is room",
     State.LEASED: "a daemon is about to send it",
-    State.SENDING: "is being handed to the platform",
+    State.SENDING: "is being handed to the platform, or is there for later",
     State.UNCERTAIN: "nobody can yet say whether the platform took it",
     State.SENT: "the platform took it; nothing more is known yet",
     State.DELIVERED: "it has arrived",
