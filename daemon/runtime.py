@@ -20,6 +20,7 @@ from daemon.queue.directory import Directory, Registration, registration
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.fetcher import Fetcher
 from daemon.queue.judge import Judge
+from daemon.queue.learner import Learner
 from daemon.queue.limits import LimitBook
 from daemon.queue.line import Line
 from daemon.queue.membership import Membership
@@ -95,6 +96,7 @@ class Runtime:
             self._kinds,
             lambda: self.fetcher.look_soon(),
             after=self.schema.fits,
+            link_base=lambda: self.config.web.link_base,
         )
         self.dispatcher = Dispatcher(database, self.membership, lambda: self.config.daemon.shutdown_seconds)
         self.fetcher = Fetcher(
@@ -122,6 +124,7 @@ class Runtime:
         self.notifier = Notifier(database, self.schema.fits)
         self.publisher = Publisher(database, lambda: self.config, self.schema.fits)
         self.retention = Retention(database, lambda: self.config, self.schema.fits)
+        self.learner = Learner(database, lambda: self.config, self.schema.fits)
         self.auditor = Auditor(
             database, self.schema.fits, gather=lambda: self.logins.flush(everything=self.supervisor.stopping)
         )
@@ -151,6 +154,7 @@ class Runtime:
                 self.notifier,
                 self.publisher,
                 self.retention,
+                self.learner,
                 self.sealer,
                 self.fetcher,
             ],

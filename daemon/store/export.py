@@ -16,8 +16,8 @@ from daemon.store.database import Connection
 from daemon.store.sql import query
 
 # The parts of the document, each a query export_PART.sql of a workspace and either the contacts or the address keys.
-SECTIONS = ("contacts", "addresses", "consents", "suppressions", "deliveries", "inbound")
-_OF_CONTACTS = frozenset({"contacts", "addresses"})
+SECTIONS = ("contacts", "addresses", "consents", "suppressions", "deliveries", "inbound", "habits")
+_OF_CONTACTS = frozenset({"contacts", "addresses", "habits"})
 _JSON = "_json"  # the end of the names of columns that are JSON already
 _PORTION = 100
 # What was sealed together, by kind: the names of the columns that it comes from; None: not exported by itself.

@@ -119,6 +119,7 @@ async def load(conn: Connection, delivery_id: UUID, keys: DataKeys | None = None
     steps += [_resolution(r) for r in await conn.fetch(query("delivery_resolutions"), delivery_id)]
     steps += [_decision(r) for r in await conn.fetch(query("delivery_decisions"), delivery_id)]
     steps += [_ruling(r) for r in await conn.fetch(query("delivery_rulings"), delivery_id)]
+    steps += [_response(r) for r in await conn.fetch(query("delivery_responses"), delivery_id)]
     given = await conn.fetchval(query("delivery_zone"), delivery_id)
     if row["state"] != "queued":
         decided_by_us = row["state"] in ("skipped", "expired")
@@ -193,6 +194,21 @@ def _resolution(row: Record) -> Step:
 
 def _decision(row: Record) -> Step:
     return Step(row["at"], f"{row['decision']} by {row['who']}", row["why"])
+
+
+_RESPONSES = {
+    "reply": "was answered",
+    "click": "its link was followed",
+    "preview": "a program opened its link",
+    "opt_out": "was followed by an opt-out",
+    "helpful": "was called helpful",
+    "not helpful": "was called not helpful",
+}
+
+
+def _response(row: Record) -> Step:
+    times = f"{row['times']} times" if row["times"] > 1 else None
+    return Step(row["at"], _RESPONSES[row["kind"]], _list([times, row["via"] and f"by {row['via']}"]))
 
 
 def _list(parts: list[str | None]) -> str:

@@ -17,10 +17,12 @@ from daemon.web.api import Api
 from daemon.web.dashboard import Dashboard
 from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
+from daemon.web.links import Links
 from daemon.web.logins import Logins
 from daemon.web.people import People
 from daemon.web.problems import problems
 from daemon.web.request_ids import add_request_id, request_ids
+from daemon.web.responses import Responses
 
 log = structlog.get_logger(__name__)
 
@@ -48,6 +50,8 @@ class Web:
         access = Access(lambda: config().web, logins)
         self._api = Api(access, database)
         self._people = People(access, database)
+        self._responses = Responses(access, database, lambda: config().web.link_base, keys)
+        self._links = Links(database, keys)
         self._dashboard = Dashboard(config, database, parts, dispatcher, access, keys)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
@@ -91,5 +95,7 @@ class Web:
         app.add_routes(self.hooks.routes())
         app.add_routes(self._api.routes())
         app.add_routes(self._people.routes())
+        app.add_routes(self._responses.routes())
+        app.add_routes(self._links.routes())
         self._dashboard.add_to(app)
         return app

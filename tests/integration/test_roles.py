@@ -53,6 +53,8 @@ WRITES = {
     "record_consents",
     "do_not_contact_batch",
     "erase",
+    "make_link",
+    "give_feedback",
 }
 MAY_CALL = {
     "duly_reader": READS,
