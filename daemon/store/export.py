@@ -16,7 +16,7 @@ from daemon.store.database import Connection
 from daemon.store.sql import query
 
 # The parts of the document, each a query export_PART.sql of a workspace and either the contacts or the address keys.
-SECTIONS = ("contacts", "addresses", "consents", "suppressions", "deliveries", "inbound", "habits")
+SECTIONS = ("contacts", "addresses", "consents", "suppressions", "deliveries", "links", "inbound", "habits")
 _OF_CONTACTS = frozenset({"contacts", "addresses", "habits"})
 _JSON = "_json"  # the end of the names of columns that are JSON already
 _PORTION = 100
@@ -25,6 +25,7 @@ _SEALED: Mapping[str, Sequence[str | None]] = {
     "delivery": ("to",),
     "message": ("body", None, "variables_json", "metadata_json"),
     "address": ("address",),
+    "link": ("target",),
     "inbound": ("from_address", "body", "media_urls_json"),
 }
 _UNOPENED = '"<sealed>"'

@@ -1,5 +1,5 @@
 -- What became of the deliveries that were queued within a span of time, counted by the values of some dimensions. A range
--- of the primary key, as an id begins with its time. $1 workspace, $2 since, $3 until, $4 dimensions: template (its
+-- of the primary keys, as an id begins with its time; it is said of each table, as no plan finds it out by itself. $1 workspace, $2 since, $3 until, $4 dimensions: template (its
 -- version), text, style, kind, variant (of a campaign), source (a series' name), channel, category, hour (of the day, by the
 -- recipient's clock), day (UTC).
 select v.dimension, v.value, count(*) as queued, count(d.sent_at) as sent,
@@ -14,11 +14,17 @@ select v.dimension, v.value, count(*) as queued, count(d.sent_at) as sent,
 from duly.delivery_row d
 join duly.message m on m.id = d.message_id and m.workspace_id = d.workspace_id
 left join duly.planned p on p.delivery_id = d.id and p.workspace_id = d.workspace_id
+  and p.delivery_id >= duly.first_id_at($2::timestamptz) and p.delivery_id < duly.first_id_at($3::timestamptz)
 left join duly.series s on s.id = p.source_id and s.workspace_id = p.workspace_id
-left join lateral (
-  select bool_or(r.kind = 'reply') as replied, bool_or(r.kind = 'click') as clicked, bool_or(r.kind = 'opt_out') as opted_out
-  from duly.response r where r.delivery_id = d.id and r.workspace_id = d.workspace_id) r on true
+left join (
+  select r.delivery_id, bool_or(r.kind = 'reply') as replied, bool_or(r.kind = 'click') as clicked,
+         bool_or(r.kind = 'opt_out') as opted_out
+  from duly.response r
+  where r.delivery_id >= duly.first_id_at($2::timestamptz) and r.delivery_id < duly.first_id_at($3::timestamptz)
+    and r.workspace_id = $1
+  group by r.delivery_id) r on r.delivery_id = d.id
 left join duly.feedback f on f.delivery_id = d.id and f.workspace_id = d.workspace_id
+  and f.delivery_id >= duly.first_id_at($2::timestamptz) and f.delivery_id < duly.first_id_at($3::timestamptz)
 left join duly.contact c on c.id = p.contact_id and c.workspace_id = p.workspace_id and 'hour' = any ($4::text[])
 cross join lateral (values
   ('template', m.template), ('text', m.text_id::text), ('style', nullif(p.style, '')),

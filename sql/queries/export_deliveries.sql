@@ -25,12 +25,8 @@ select d.id, d.channel::text as channel, d."to", d.state::text as state, d.reaso
        (select coalesce(jsonb_agg(jsonb_build_object(
           'kind', r.kind, 'times', r.times, 'first_at', r.first_at, 'last_at', r.last_at) order by r.first_at), '[]')::text
         from duly.response r where r.delivery_id = d.id and r.workspace_id = d.workspace_id) as responses_json,
-       (select jsonb_build_object('helpful', f.helpful, 'via', f.via, 'at', f.at)::text
-        from duly.feedback f where f.delivery_id = d.id and f.workspace_id = d.workspace_id limit 1) as feedback_json,
-       (select coalesce(jsonb_agg(jsonb_build_object(
-          'target', coalesce(l.target, case when l.sealed is not null then '<sealed>' end), 'clicks', l.clicks,
-          'expires_at', l.expires_at) order by l.token), '[]')::text
-        from duly.link l where l.delivery_id = d.id and l.workspace_id = d.workspace_id) as links_json
+       coalesce((select jsonb_build_object('helpful', f.helpful, 'via', f.via, 'at', f.at)::text
+                 from duly.feedback f where f.delivery_id = d.id and f.workspace_id = d.workspace_id), 'null') as feedback_json
 from duly.deliveries_to($1, $2) as t (id)
 join duly.delivery_row d on d.id = t.id and d.workspace_id = $1
 join duly.message m on m.id = d.message_id and m.workspace_id = d.workspace_id

@@ -90,7 +90,10 @@ def test_it_learns_from_answers_alone() -> None:
     [
         (World(base=0.2, height=0, act_noise=1), 0.0),  # every hour is as good
         (World(peaks=((18.5, 1.0),), shift_hours=0), 0.04),  # the chosen hour is everybody's best
-        (World(peaks=((18.5, 1.0),), shift_hours=0, act_noise=1), 0.09),  # and what people do says nothing of it
+        (
+            World(peaks=((18.5, 1.0),), shift_hours=0, act_noise=1),
+            0.09,
+        ),  # and what people do says nothing of it
     ],
 )
 def test_where_there_is_nothing_to_gain_little_is_lost(world: World, most: float) -> None:

@@ -20,7 +20,13 @@ def chosen(preferred: str, own: dict[str, Words], cohort: dict[str, Words]) -> C
     return Counter(choose_style(preferred, STYLES, own, cohort, Random(seed))[0] for seed in range(200))
 
 
-@given(st.sampled_from([*STYLES, "gone"]), st.sets(st.sampled_from(STYLES), min_size=1), counts, counts, st.integers())
+@given(
+    st.sampled_from([*STYLES, "gone"]),
+    st.sets(st.sampled_from(STYLES), min_size=1),
+    counts,
+    counts,
+    st.integers(),
+)
 def test_it_is_an_allowed_one_and_the_same_each_time(
     preferred: str, allowed: set[str], own: dict[str, Words], cohort: dict[str, Words], seed: int
 ) -> None:
