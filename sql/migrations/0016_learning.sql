@@ -125,7 +125,7 @@ begin
   token := duly.link_token(found_workspace.id, target, key);
   insert into duly.link as l (token, workspace_id, target, expires_at)
   values (token, found_workspace.id, target, now() + make_interval(days => days))
-  on conflict do nothing;
+  on conflict on constraint link_pkey do update set expires_at = greatest(l.expires_at, excluded.expires_at);
   url := base || case when target is null then '/f/' else '/l/' end || token;
   metadata := jsonb_build_object('links', jsonb_build_array(token));
 end $$;
@@ -360,71 +360,82 @@ language plpgsql security definer set search_path = duly, pg_temp
 as $$
 declare
   run duly.habit_run;
-  looked integer := 0;
-  acts record;
-  trials record;
+  acts bigint[];
+  trials uuid[];
+  last record;
+  looked integer;
 begin
   insert into duly.habit_run (workspace_id, wished_at) values (workspace, now() - interval '112 days') on conflict do nothing;
   select * into run from duly.habit_run r where r.workspace_id = workspace for update skip locked;
   if not found then
     return null;
   end if;
-  with next as materialized (
-    select p.id, p.goal_id, p.at from duly.progress p
+  acts := array(
+    select p.id from duly.progress p
     where p.workspace_id = workspace and p.id > run.progress_id and p.recorded_at < now() - interval '1 minute'
-    order by p.id limit how_many
-  ), done as materialized ( -- what somebody does within one hour counts once
+    order by p.id limit how_many);
+  trials := array(
+    select p.delivery_id from duly.planned p
+    where p.workspace_id = workspace and p.delivery_id is not null
+      and (p.wished_at, p.source_id, p.contact_id) > (run.wished_at, run.source_id, run.contact_id)
+      and p.wished_at < now() - interval '36 hours'
+    order by p.wished_at, p.source_id, p.contact_id limit how_many);
+  looked := cardinality(acts) + cardinality(trials);
+  if looked = 0 then
+    return 0;
+  end if;
+  perform from duly.contact c -- who is being erased is waited for, and then not there
+  where c.workspace_id = workspace and c.id in (
+    select g.contact_id from duly.progress p join duly.goal g on g.id = p.goal_id and g.workspace_id = workspace
+    where p.id = any (acts) and p.workspace_id = workspace
+    union all
+    select p.contact_id from duly.planned p where p.delivery_id = any (trials) and p.workspace_id = workspace)
+  order by c.id for key share;
+  with done as materialized ( -- what somebody does within one hour counts once
     select distinct g.contact_id, h.hour, date_trunc('hour', n.at) as within
-    from next n
+    from duly.progress n
     join duly.goal g on g.id = n.goal_id and g.workspace_id = workspace
     join duly.contact c on c.id = g.contact_id and c.workspace_id = workspace
     join duly.time_zone z on z.name = c.time_zone
     cross join lateral (select duly.hour_of_week(n.at, z.name) as hour) h
-    where h.hour is not null and n.at > now() - interval '112 days' and n.at < now() + interval '1 day'
-  ), learned as (
-    insert into duly.habit as h (contact_id, hour, workspace_id, active)
-    select coalesce(d.contact_id, '00000000-0000-0000-0000-000000000000'), d.hour, workspace, count(*) from done d
-    group by grouping sets ((d.contact_id, d.hour), (d.hour))
-    on conflict (contact_id, hour, workspace_id) do update
-    set active = duly.faded(h.active, h.at) + excluded.active, sent = duly.faded(h.sent, h.at),
-        answered = duly.faded(h.answered, h.at), at = now()
+    where n.id = any (acts) and n.workspace_id = workspace and h.hour is not null
+      and n.at > now() - interval '112 days' and n.at < now() + interval '1 day'
   )
-  select count(*) as total, max(n.id) as last into acts from next n;
-  with next as materialized (
-    select p.wished_at, p.source_id, p.contact_id, p.delivery_id from duly.planned p
-    where p.workspace_id = workspace and p.delivery_id is not null
-      and (p.wished_at, p.source_id, p.contact_id) > (run.wished_at, run.source_id, run.contact_id)
-      and p.wished_at < now() - interval '36 hours'
-    order by p.wished_at, p.source_id, p.contact_id limit how_many
-  ), tried as materialized (
+  insert into duly.habit as h (contact_id, hour, workspace_id, active)
+  select coalesce(d.contact_id, '00000000-0000-0000-0000-000000000000'), d.hour, workspace, count(*) from done d
+  group by grouping sets ((d.contact_id, d.hour), (d.hour))
+  on conflict (contact_id, hour, workspace_id) do update
+  set active = duly.faded(h.active, h.at) + excluded.active, sent = duly.faded(h.sent, h.at),
+      answered = duly.faded(h.answered, h.at), at = now();
+  with tried as materialized (
     select n.contact_id, h.hour, (f.delivery_id is not null or exists (
              select from duly.response r
              where r.delivery_id = n.delivery_id and r.workspace_id = workspace and r.kind in ('reply', 'click')
                and r.first_at < d.sent_at + interval '24 hours')) as answered
-    from next n
+    from duly.planned n
     join duly.delivery_row d on d.id = n.delivery_id and d.workspace_id = workspace
     join duly.contact c on c.id = n.contact_id and c.workspace_id = workspace
     join duly.time_zone z on z.name = c.time_zone
     cross join lateral (select duly.hour_of_week(d.sent_at, z.name) as hour) h
     left join duly.feedback f on f.delivery_id = n.delivery_id and f.workspace_id = workspace
-    where h.hour is not null
-  ), learned as (
-    insert into duly.habit as h (contact_id, hour, workspace_id, sent, answered)
-    select coalesce(t.contact_id, '00000000-0000-0000-0000-000000000000'), t.hour, workspace, count(*),
-           count(*) filter (where t.answered)
-    from tried t group by grouping sets ((t.contact_id, t.hour), (t.hour))
-    on conflict (contact_id, hour, workspace_id) do update
-    set active = duly.faded(h.active, h.at), sent = duly.faded(h.sent, h.at) + excluded.sent,
-        answered = duly.faded(h.answered, h.at) + excluded.answered, at = now()
+    where n.delivery_id = any (trials) and n.workspace_id = workspace and h.hour is not null
   )
-  select n.wished_at, n.source_id, n.contact_id, (select count(*) from next) as total into trials
-  from next n order by n.wished_at desc, n.source_id desc, n.contact_id desc limit 1;
-  looked := acts.total + coalesce(trials.total, 0);
-  update duly.habit_run r
-  set progress_id = coalesce(acts.last, r.progress_id), wished_at = coalesce(trials.wished_at, r.wished_at),
-      source_id = coalesce(trials.source_id, r.source_id), contact_id = coalesce(trials.contact_id, r.contact_id),
-      moved_at = now()
-  where r.workspace_id = workspace and looked > 0;
+  insert into duly.habit as h (contact_id, hour, workspace_id, sent, answered)
+  select coalesce(t.contact_id, '00000000-0000-0000-0000-000000000000'), t.hour, workspace, count(*),
+         count(*) filter (where t.answered)
+  from tried t group by grouping sets ((t.contact_id, t.hour), (t.hour))
+  on conflict (contact_id, hour, workspace_id) do update
+  set active = duly.faded(h.active, h.at), sent = duly.faded(h.sent, h.at) + excluded.sent,
+      answered = duly.faded(h.answered, h.at) + excluded.answered, at = now();
+  if cardinality(trials) > 0 then
+    select p.wished_at, p.source_id, p.contact_id into last from duly.planned p
+    where p.delivery_id = any (trials) and p.workspace_id = workspace
+    order by p.wished_at desc, p.source_id desc, p.contact_id desc limit 1;
+    update duly.habit_run r set wished_at = last.wished_at, source_id = last.source_id, contact_id = last.contact_id
+    where r.workspace_id = workspace;
+  end if;
+  update duly.habit_run r set progress_id = coalesce(acts[cardinality(acts)], r.progress_id), moved_at = now()
+  where r.workspace_id = workspace;
   return looked;
 end $$;
 
