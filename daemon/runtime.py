@@ -25,6 +25,7 @@ from daemon.queue.fetcher import Fetcher
 from daemon.queue.forwarder import Ahead, Forwarder, Window
 from daemon.queue.goals_again import GoalsAgain
 from daemon.queue.judge import Judge
+from daemon.queue.learner import Learner
 from daemon.queue.limits import LimitBook
 from daemon.queue.line import Line
 from daemon.queue.membership import Membership
@@ -106,6 +107,7 @@ class Runtime:
             self._kinds,
             lambda: self.fetcher.look_soon(),
             after=self.schema.fits,
+            link_base=lambda: self.config.web.link_base,
         )
         self.dispatcher = Dispatcher(database, self.membership, lambda: self.config.daemon.shutdown_seconds)
         judge = Judge(database, lambda: self.rulebook, self._is_stand_in)
@@ -153,6 +155,7 @@ class Runtime:
             sources(self.keys, lambda workspace, channel: self.config.account_for(workspace, channel)),
             self.schema.fits,
         )
+        self.learner = Learner(database, lambda: self.config, self.schema.fits)
         self.auditor = Auditor(
             database, self.schema.fits, gather=lambda: self.logins.flush(everything=self.supervisor.stopping)
         )
@@ -184,6 +187,7 @@ class Runtime:
                 self.notifier,
                 self.publisher,
                 self.retention,
+                self.learner,
                 self.sealer,
                 self.planner,
                 self.forwarder,

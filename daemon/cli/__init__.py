@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from daemon.cli import (
+    analytics,
     audit,
     bench,
     chaos,
@@ -46,6 +47,7 @@ app.command("reschedule")(deliveries.reschedule)
 app.command("replay")(deadletters.replay)
 app.command("status")(status.status)
 app.command("verify")(verify.verify)
+app.command("analytics")(analytics.analytics)
 app.command("audit")(audit.audit)
 app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -148,6 +149,10 @@ class WebConfig(Section):
     public_url: Url | None = Field(default=None, examples=["https://duly.example.com"])
     """Under which URL the platforms reach us, without a trailing slash. None: there are no callbacks."""
 
+    link_url: Url | None = Field(default=None, examples=["https://duly.example"])
+    """Under which URL the links in texts reach us, without a trailing slash: a short one saves characters. None:
+    `public_url`."""
+
     username: Annotated[
         str,
         AfterValidator(
@@ -161,6 +166,11 @@ class WebConfig(Section):
 
     max_body_bytes: int = Field(default=65_536, ge=1024, le=16_777_216)
     """A request's body may be this large. Bytes."""
+
+    @property
+    def link_base(self) -> str | None:
+        """What the links in texts begin with; None: there can be none."""
+        return self.link_url or self.public_url
 
     @property
     def host(self) -> str:
@@ -256,6 +266,14 @@ def _retry_key(key: str) -> str:
 RetryRules = dict[Annotated[str, AfterValidator(_retry_key)], RetryRule]
 
 
+def _day_hours(value: str) -> str:
+    """Two times of one day."""
+    found = re.fullmatch(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)", value)
+    if found is None or found[1] >= found[2]:
+        raise invalid("must be two times of one day", 'for example: "08:00-21:00"')
+    return value
+
+
 class WorkspaceConfig(Section):
     """`[workspaces.NAME]`: what one workspace has that others have not."""
 
@@ -286,11 +304,26 @@ class WorkspaceConfig(Section):
     seal: bool = False
     """Encrypt texts and addresses in the database; needs `privacy.current`."""
 
+    learn_send_time: bool = False
+    """Check-ins go at the hour at which each person answers most, as it is learned, instead of the hour they chose."""
+
+    learn_hours: Annotated[str, AfterValidator(_day_hours)] = "08:00-21:00"
+    """Within which hours of the person's own day a learned time may be."""
+
+    learn_style: bool = False
+    """A style is chosen by what the person called helpful, their own choice first, instead of by their choice alone."""
+
     keep_bodies_days: Days | None = Field(default=None, examples=[30])
     """Instead of `privacy.keep_bodies_days`."""
 
     keep_facts_days: Days | None = Field(default=None, examples=[365])
     """Instead of `privacy.keep_facts_days`."""
+
+    @property
+    def learnable_hours(self) -> frozenset[int]:
+        """The hours of the day that lie whole within `learn_hours`."""
+        begins, ends = (int(word[:2]) * 60 + int(word[3:]) for word in self.learn_hours.split("-"))
+        return frozenset(h for h in range(24) if begins <= h * 60 and h * 60 + 60 <= ends)
 
 
 class SandboxConfig(Section):

@@ -41,7 +41,10 @@ class Directory:
         on_change: Callable[[], None],
         *,
         after: asyncio.Event | None = None,
+        link_base: Callable[[], str | None] = lambda: None,
     ) -> None:
+        """`link_base`: what the links in texts begin with, where they can be."""
+        self._link_base = link_base
         self._database = database
         self._workspaces = workspaces  # those that the TOML names
         self._platforms = platforms  # account → platform
@@ -107,4 +110,6 @@ class Directory:
         async with self._database.acquire() as conn:
             await conn.executemany(query("register_workspace"), list(self._workspaces()))
             await conn.executemany(query("register_account"), list(self._platforms().items()))
+            if base := self._link_base():
+                await conn.execute(query("register_link_base"), base)
         self._registered = version

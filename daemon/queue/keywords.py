@@ -24,8 +24,8 @@ NOBODY = 0
 
 async def heed(
     conn: Connection, account: str, message: InboundMessage, stored: asyncpg.Record, rules: RulesConfig
-) -> None:
-    """Does what a stored message asks for, if it asks for anything, within the caller's transaction.
+) -> bool:
+    """Does what a stored message asks for, if it asks for anything, within the caller's transaction. False: it does not.
 
     A STOP suppresses the address and ends what waits for it; a START lifts that. Both are confirmed once and HELP
     is answered, unless the platform has done so, or two robots might be answering each other. `stored`: the row of
@@ -34,7 +34,7 @@ async def heed(
     business = rules.business or stored["workspace"] or ""
     found = recognise(message.body, message.opt_out_type, names=[business] if business else ())
     if found is None:
-        return
+        return False
     workspace_id: int = stored["workspace_id"]
     heard = await conn.fetchrow(
         query("heard"),
@@ -49,7 +49,7 @@ async def heed(
     before: str | None = heard["consent"]
     plain = recognise(message.body)  # also where the platform took a yes for a START
     if plain is not None and plain.only_agrees and before not in ("withdrawn", "requested"):
-        return  # an answer to something else
+        return False  # an answer to something else
     if found.intent is not Intent.HELP:
         await _record(conn, account, message, stored["id"], workspace_id, heard, found, rules)
     news = found.intent is Intent.HELP or before != ("withdrawn" if found.intent is Intent.STOP else "given")
@@ -69,6 +69,7 @@ async def heed(
             message.from_address,
             text,
         )
+    return True
 
 
 async def _record(

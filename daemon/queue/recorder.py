@@ -34,6 +34,7 @@ from daemon.queue.backoff import Next, after_failure
 from daemon.queue.batching import GroupCommit
 from daemon.queue.keywords import heed
 from daemon.queue.policies import Policies
+from daemon.queue.replies import note_reply
 from daemon.queue.sealed_inbound import sealed_inbound
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database, DatabaseDown, describe
@@ -159,7 +160,9 @@ class Recorder:
                 sealed and sealed.generation,
             )
             if row is not None:
-                await heed(conn, account, message, row, self._rules_of(row["workspace"] or ""))
+                rules = self._rules_of(row["workspace"] or "")
+                if not await heed(conn, account, message, row, rules):
+                    await note_reply(conn, message, row)
         if row is not None:
             metrics.INBOUND.labels(account).inc()
             log.info("inbound message", account=account, id=str(row["id"]), workspace_id=row["workspace_id"])

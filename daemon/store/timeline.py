@@ -126,6 +126,7 @@ async def load(conn: Connection, delivery_id: UUID, keys: DataKeys | None = None
     handed = await conn.fetch(query("delivery_handed_over"), delivery_id)
     steps += [_handed_over(r) for r in handed]
     steps += [_recall(r) for r in await conn.fetch(query("delivery_recalls"), delivery_id)]
+    steps += [_response(r) for r in await conn.fetch(query("delivery_responses"), delivery_id)]
     given = await conn.fetchval(query("delivery_zone"), delivery_id)
     waits_there = row["state"] == "sending" and any(
         r["ended_at"] is None and r["provider_id"] for r in handed
@@ -247,6 +248,21 @@ def _resolution(row: Record) -> Step:
 
 def _decision(row: Record) -> Step:
     return Step(row["at"], f"{row['decision']} by {row['who']}", row["why"])
+
+
+_RESPONSES = {
+    "reply": "was answered",
+    "click": "its link was followed",
+    "preview": "a program opened its link",
+    "opt_out": "was followed by an opt-out",
+    "helpful": "was called helpful",
+    "not helpful": "was called not helpful",
+}
+
+
+def _response(row: Record) -> Step:
+    times = f"{row['times']} times" if row["times"] > 1 else None
+    return Step(row["at"], _RESPONSES[row["kind"]], _list([times, row["via"] and f"by {row['via']}"]))
 
 
 def _list(parts: list[str | None]) -> str:

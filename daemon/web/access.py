@@ -23,6 +23,8 @@ from daemon.web.logins import Logins
 # numbers), and who asks them rarely can log in; the hooks check the platform's signature, the API asks `check_api`.
 _OPEN = ("/healthz", "/readyz", "/metrics")
 _OPEN_BELOW = ("/hooks/", "/api/")
+# Open to all who have a link from a message: its token, which cannot be guessed, is the right to it.
+_LINKS = ("/f/", "/l/")
 
 # Whoever sends one of these asks for somebody else.
 _PROXIED = (
@@ -55,12 +57,17 @@ _LOCAL_ONLY = (
 
 
 def is_open(request: web.Request) -> bool:
-    """Whether the request concerns no page."""
+    """Whether the request concerns no page, or one that is for everybody with a link to it."""
+    path = _path(request)
+    return path in _OPEN or path.startswith((*_OPEN_BELOW, *_LINKS))
+
+
+def _path(request: web.Request) -> str:
+    """By the route that will answer, so that no spelling of a path opens a page; where none will, the answer is 404 or
+    405 and gives nothing away.
+    """
     resource = request.match_info.route.resource
-    # By the route that will answer, so that no spelling of a path opens a page; where none will, the answer
-    # is 404 or 405 and gives nothing away.
-    path = resource.canonical if resource is not None else request.path
-    return path in _OPEN or path.startswith(_OPEN_BELOW)
+    return resource.canonical if resource is not None else request.path
 
 
 class Access:
@@ -109,8 +116,8 @@ class Access:
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """For aiohttp's on_response_prepare: what browsers must keep to, on everything but the open routes."""
-    if not is_open(request):
+    """For aiohttp's on_response_prepare: what browsers must keep to, on every page."""
+    if not is_open(request) or _path(request).startswith(_LINKS):
         if request.path.startswith("/static/") and response.status in (200, 304):
             # No secret in them, and their URLs change with what is in them.
             response.headers.setdefault("Cache-Control", "private, max-age=86400")

@@ -17,11 +17,13 @@ from daemon.web.api import Api
 from daemon.web.dashboard import Dashboard
 from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
+from daemon.web.links import Links
 from daemon.web.logins import Logins
 from daemon.web.people import People
 from daemon.web.plans import Plans
 from daemon.web.problems import problems
 from daemon.web.request_ids import add_request_id, request_ids
+from daemon.web.responses import Responses
 from daemon.web.series import SeriesRoutes
 from daemon.web.texts import Texts
 
@@ -55,6 +57,8 @@ class Web:
         self._texts = Texts(access, database)
         self._plans = Plans(access, database, plan_soon)
         self._series = SeriesRoutes(access, database)
+        self._responses = Responses(access, database, lambda: config().web.link_base, keys)
+        self._links = Links(database, keys)
         self._dashboard = Dashboard(config, database, parts, dispatcher, access, keys)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
@@ -101,5 +105,7 @@ class Web:
         app.add_routes(self._texts.routes())
         app.add_routes(self._plans.routes())
         app.add_routes(self._series.routes())
+        app.add_routes(self._responses.routes())
+        app.add_routes(self._links.routes())
         self._dashboard.add_to(app)
         return app

@@ -21,7 +21,12 @@ select d.id, d.channel::text as channel, d."to", d.state::text as state, d.reaso
         from duly.resolution r where r.delivery_id = d.id and r.workspace_id = d.workspace_id) as resolutions_json,
        (select coalesce(jsonb_agg(jsonb_build_object(
           'decision', p.decision, 'who', p.who, 'why', p.why, 'at', p.at) order by p.id), '[]')::text
-        from duly.decision p where p.delivery_id = d.id and p.workspace_id = d.workspace_id) as decisions_json
+        from duly.decision p where p.delivery_id = d.id and p.workspace_id = d.workspace_id) as decisions_json,
+       (select coalesce(jsonb_agg(jsonb_build_object(
+          'kind', r.kind, 'times', r.times, 'first_at', r.first_at, 'last_at', r.last_at) order by r.first_at), '[]')::text
+        from duly.response r where r.delivery_id = d.id and r.workspace_id = d.workspace_id) as responses_json,
+       coalesce((select jsonb_build_object('helpful', f.helpful, 'via', f.via, 'at', f.at)::text
+                 from duly.feedback f where f.delivery_id = d.id and f.workspace_id = d.workspace_id), 'null') as feedback_json
 from duly.deliveries_to($1, $2) as t (id)
 join duly.delivery_row d on d.id = t.id and d.workspace_id = $1
 join duly.message m on m.id = d.message_id and m.workspace_id = d.workspace_id

@@ -15,6 +15,7 @@ from tests.bench import (
     enqueue,
     fairness,
     latency,
+    learning,
     limits,
     memory,
     peers,
@@ -27,7 +28,9 @@ from tests.bench import (
 from tests.bench.harness import Result, failed, shared_server
 from tests.bench.report import as_json, show
 
-_ALL = (send, peers, queue, rules, planner, enqueue, latency, backlog, fairness, limits, scale_out, memory)
+_ALL = (
+    send, peers, queue, rules, enqueue, latency, backlog, fairness, limits, scale_out, memory, planner, learning,
+)  # fmt: skip
 # What hangs is reported as failed, and the other lines still get their figures.
 _LONGEST_SECONDS, _LONGEST_QUICK_SECONDS = 900, 90
 

@@ -70,6 +70,8 @@ WRITES = {
     "remove_from_series",
     "pause_series",
     "resume_series",
+    "make_link",
+    "give_feedback",
 }
 MAY_CALL = {
     "duly_reader": READS,
