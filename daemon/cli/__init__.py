@@ -7,6 +7,7 @@ import typer
 from daemon.cli import (
     audit,
     bench,
+    campaign,
     chaos,
     check,
     consent,
@@ -45,6 +46,7 @@ app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)
 app.command("chaos")(chaos.chaos)
 app.command("bench")(bench.bench)
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(consent.app, name="consent")
 app.add_typer(do_not_contact.app, name="do-not-contact")

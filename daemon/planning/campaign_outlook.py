@@ -73,6 +73,15 @@ async def progress(conn: Connection, config: Config, workspace: str, name: str) 
     return found
 
 
+async def current(conn: Connection, config: Config, most: int) -> list[dict[str, Any]]:
+    """How far the newest campaigns are that are running or paused, with their `workspace`."""
+    rows = await conn.fetch(query("campaign_list"), None, most, True)
+    return [
+        await progress(conn, config, row["workspace"], row["name"]) | {"workspace": row["workspace"]}
+        for row in rows
+    ]
+
+
 def _eta(found: dict[str, Any], facts: asyncpg.Record, held: Pace) -> tuple[datetime | None, str | None]:
     now: datetime = facts["now"]
     if found["state"] in ("done", "canceled"):

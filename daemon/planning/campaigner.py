@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -129,6 +130,7 @@ class Campaigner:
         await conn.execute(query("campaign_over"), *of)
         if self._is_time("settle", campaign.id, _SETTLE_SECONDS):
             await conn.execute(query("campaign_settle"), *of)
+            await conn.execute(query("campaign_reopen"), *of)
         if campaign.expires_at is not None and campaign.expires_at <= campaign.now:
             moved = int((await conn.execute(query("campaign_expire"), *of, _EXPIRED_AT_ONCE)).split()[-1])
             if moved:
@@ -137,25 +139,28 @@ class Campaigner:
         assert left is not None
         if not (left["drawn"] or left["rest"] or left["queued"]):
             await conn.execute(query("campaign_settle"), *of)
+            if int((await conn.execute(query("campaign_reopen"), *of)).split()[-1]):
+                return 0
             await conn.execute(query("campaign_done"), *of)
             log.info("a campaign is done", campaign=str(campaign.id))
             return 0
         if not left["drawn"] and campaign.tested_at is None:
             await conn.execute(query("campaign_tested"), *of)
         if left["rest"] and campaign.winner is None:
-            await self._decide(conn, campaign)
+            campaign = replace(campaign, winner=await self._decide(conn, campaign))
         return await Feeder(conn, campaign, self._config(), self._keys).feed(left["queued"])
 
-    async def _decide(self, conn: Connection, campaign: Campaign) -> None:
+    async def _decide(self, conn: Connection, campaign: Campaign) -> str | None:
         """Picks the winner where the figures say so, or the better one when the time is up."""
         if campaign.decides != "auto" or not self._is_time("decide", campaign.id, _DECIDE_SECONDS):
-            return
+            return None
         arms = await arms_of(conn, campaign)
         verdict = judge(arms, campaign.alpha)
         if verdict.winner is not None:
-            await self._pick(conn, campaign, verdict.winner, "statistics", arms, verdict)
-        elif campaign.tested_at is not None and campaign.now >= campaign.tested_at + campaign.decide_after:
-            await self._pick(conn, campaign, leader(arms), "deadline", arms, verdict)
+            return await self._pick(conn, campaign, verdict.winner, "statistics", arms, verdict)
+        if campaign.tested_at is not None and campaign.now >= campaign.tested_at + campaign.decide_after:
+            return await self._pick(conn, campaign, leader(arms), "deadline", arms, verdict)
+        return None
 
     async def _pick(
         self,
@@ -165,7 +170,7 @@ class Campaigner:
         by: str,
         arms: list[Arm],
         verdict: Verdict,
-    ) -> None:
+    ) -> str:
         because = because_of(by, campaign.alpha, arms, verdict)
         await conn.fetchrow(
             query("campaign_pick"),
@@ -175,6 +180,7 @@ class Campaigner:
             orjson.dumps(because).decode(),
         )
         log.info("a campaign's variant was chosen", campaign=str(campaign.id), by=by)
+        return winner
 
     def _is_time(self, what: str, of: UUID | None, seconds: float) -> bool:
         now = self._monotonic()

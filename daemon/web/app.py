@@ -14,6 +14,7 @@ from daemon.sealing.keys import DataKeys
 from daemon.store.database import Database
 from daemon.web.access import Access, add_headers
 from daemon.web.api import Api
+from daemon.web.campaigns import Campaigns
 from daemon.web.dashboard import Dashboard
 from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
@@ -48,6 +49,7 @@ class Web:
         access = Access(lambda: config().web, logins)
         self._api = Api(access, database)
         self._people = People(access, database)
+        self._campaigns = Campaigns(access, database, config)
         self._dashboard = Dashboard(config, database, parts, dispatcher, access, keys)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
@@ -91,5 +93,6 @@ class Web:
         app.add_routes(self.hooks.routes())
         app.add_routes(self._api.routes())
         app.add_routes(self._people.routes())
+        app.add_routes(self._campaigns.routes())
         self._dashboard.add_to(app)
         return app

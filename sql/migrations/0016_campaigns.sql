@@ -189,7 +189,8 @@ begin
         -- Not skip locked: what is being leased just now must be waited for.
         select d.id from duly.campaign_member m
         join duly.delivery_row d on d.id = m.delivery_id and d.workspace_id = m.workspace_id
-        where m.campaign_id = campaign and m.workspace_id = workspace and m.state = 'queued'
+        where m.campaign_id = campaign and m.workspace_id = workspace
+          and m.state in ('queued', 'over') -- what had been sent, and could not be delivered, may be tried again
           and d.state in ('queued', 'leased')
         order by d.id
         for update of d
@@ -202,7 +203,7 @@ begin
       update duly.campaign_member m
       set state = 'waiting', delivery_id = null, generation = m.generation + 1
       from canceled c
-      where m.campaign_id = campaign and m.workspace_id = workspace and m.state = 'queued' and m.delivery_id = c.id;
+      where m.campaign_id = campaign and m.workspace_id = workspace and m.state in ('queued', 'over') and m.delivery_id = c.id;
       get diagnostics taken = row_count;
       return taken;
     exception when deadlock_detected then

@@ -1,6 +1,6 @@
--- Notes whose delivery has left the queue. What was said to them alone is not needed any more. $1 campaign, $2 workspace.
+-- Notes whose delivery has left the queue. $1 campaign, $2 workspace.
 update duly.campaign_member m
-set state = 'over', sent_at = d.sent_at, variables = '{}'
+set state = 'over', sent_at = d.sent_at
 from duly.delivery_row d
 where m.campaign_id = $1 and m.workspace_id = $2 and m.state = 'queued'
   and d.id = m.delivery_id and d.workspace_id = m.workspace_id

@@ -11,7 +11,7 @@ update duly.campaign c
 set restless = exists (
   select from duly.campaign_member m
   join duly.delivery_row d on d.id = m.delivery_id and d.workspace_id = m.workspace_id
-  where m.campaign_id = $1 and m.workspace_id = $2 and m.state = 'queued'
+  where m.campaign_id = $1 and m.workspace_id = $2 and m.state in ('queued', 'over')
     and d.state in ('queued', 'leased', 'sending', 'uncertain'))
 from taken t
 where c.id = t.id and c.workspace_id = t.workspace_id

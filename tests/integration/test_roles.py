@@ -53,6 +53,13 @@ WRITES = {
     "record_consents",
     "do_not_contact_batch",
     "erase",
+    "campaign_add",
+    "campaign_start",
+    "campaign_pause",
+    "campaign_resume",
+    "campaign_cancel",
+    "campaign_progress",
+    "campaign_hit",
 }
 MAY_CALL = {
     "duly_reader": READS,

@@ -29,13 +29,14 @@ def evidence(first: Counts, other: Counts, part: float) -> np.ndarray[Any, np.dt
     of_a, of_b, of_both = (
         np.array([math.lgamma(begin + n) - math.lgamma(begin) for n in range(most)]) for begin in (a, b, 20)
     )
-    return (
+    found: np.ndarray[Any, np.dtype[np.float64]] = (
         of_a[first]
         + of_b[other]
         - of_both[first + other]
         - first * math.log(part)
         - other * math.log(1 - part)
     )
+    return found
 
 
 @given(st.integers(0, 500), st.integers(0, 500), st.floats(0.05, 0.95))
