@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,12 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
+from typer.testing import CliRunner
 
+from daemon.cli import app
 from daemon.sandbox.app import Sandbox
 from daemon.store.database import Connection
-from tests.support import ROOT, DaemonProcess, free_port, running, toml, until
+from tests.support import DaemonProcess, free_port, running, toml, until
 
 
 @pytest_asyncio.fixture
@@ -36,12 +36,9 @@ class Tool:
 
     async def run(self, *words: str, expect: int = 0, json_: bool = True) -> Any:
         """What a command printed: JSON, or with another status than 0 its error."""
-        command = [sys.executable, "-m", "daemon", "campaign", *words]
-        command += ["--config", str(self._daemon.config), *(["--json"] if json_ else [])]
-        done = await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, cwd=ROOT, check=False
-        )
-        assert done.returncode == expect, done.stderr + done.stdout
+        command = ["campaign", *words, "--config", str(self._daemon.config), *(["--json"] if json_ else [])]
+        done = await asyncio.to_thread(CliRunner().invoke, app, command)
+        assert done.exit_code == expect, done.output
         if expect == 2:
             return done.stderr
         return json.loads(done.stdout) if json_ else done.stdout
