@@ -12,6 +12,7 @@ from daemon import clock
 from daemon.config import Config, PlatformConfig, changed_keys, keep_restart_only, restart_needed
 from daemon.content.rendering import Renderer, hook_url
 from daemon.model import Channel, Delivery, InboundMessage, StatusUpdate
+from daemon.planning.campaigner import Campaigner
 from daemon.planning.planner import Planner
 from daemon.planning.registry import sources
 from daemon.platforms.base import Platform, Scheduling
@@ -156,6 +157,7 @@ class Runtime:
             self.schema.fits,
         )
         self.learner = Learner(database, lambda: self.config, self.schema.fits)
+        self.campaigner = Campaigner(database, lambda: self.config, self.keys, self.schema.fits)
         self.auditor = Auditor(
             database, self.schema.fits, gather=lambda: self.logins.flush(everything=self.supervisor.stopping)
         )
@@ -191,6 +193,7 @@ class Runtime:
                 self.sealer,
                 self.planner,
                 self.forwarder,
+                self.campaigner,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,

@@ -8,6 +8,7 @@ from daemon.cli import (
     analytics,
     audit,
     bench,
+    campaign,
     chaos,
     check,
     consent,
@@ -53,6 +54,7 @@ app.command("check-config")(check.check_config)
 app.command("doctor")(check.doctor)
 app.command("chaos")(chaos.chaos)
 app.command("bench")(bench.bench)
+app.add_typer(campaign.app, name="campaign")
 app.add_typer(contacts.app, name="contacts")
 app.add_typer(templates.app, name="template")
 app.add_typer(consent.app, name="consent")

@@ -14,6 +14,7 @@ from daemon.sealing.keys import DataKeys
 from daemon.store.database import Database
 from daemon.web.access import Access, add_headers
 from daemon.web.api import Api
+from daemon.web.campaigns import Campaigns
 from daemon.web.dashboard import Dashboard
 from daemon.web.health import Health
 from daemon.web.hooks import Hooks, Inbox
@@ -59,6 +60,7 @@ class Web:
         self._series = SeriesRoutes(access, database)
         self._responses = Responses(access, database, lambda: config().web.link_base, keys)
         self._links = Links(database, keys)
+        self._campaigns = Campaigns(access, database, config)
         self._dashboard = Dashboard(config, database, parts, dispatcher, access, keys)
         self._stopping = asyncio.Event()
         self.listening = asyncio.Event()
@@ -107,5 +109,6 @@ class Web:
         app.add_routes(self._series.routes())
         app.add_routes(self._responses.routes())
         app.add_routes(self._links.routes())
+        app.add_routes(self._campaigns.routes())
         self._dashboard.add_to(app)
         return app

@@ -72,6 +72,13 @@ WRITES = {
     "resume_series",
     "make_link",
     "give_feedback",
+    "campaign_add",
+    "campaign_start",
+    "campaign_pause",
+    "campaign_resume",
+    "campaign_cancel",
+    "campaign_progress",
+    "campaign_hit",
 }
 MAY_CALL = {
     "duly_reader": READS,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from typing import Any
 
 from daemon.config import Config
+from daemon.planning.campaign_outlook import current
 from daemon.planning.forecast import Forecast, Outlook
 from daemon.queue.adaptive import Speed
 from daemon.queue.dispatcher import Dispatcher
@@ -20,7 +23,8 @@ from daemon.web.live import Paced
 NEWEST = 20
 # More workspaces than this nobody compares; the busiest are shown and the rest only in the totals.
 MAX_WORKSPACES = 50
-# There are three paced questions: together they take at most a thirteenth of the database's time.
+MAX_CAMPAIGNS = 10
+# There are four paced questions: together they take at most a tenth of the database's time.
 _PAUSE_FACTOR = 40
 
 
@@ -58,6 +62,7 @@ class Board:
     parts: Mapping[str, str | None]
     problem: str | None = None  # nothing could be counted
     day_problem: str | None = None  # the last 24 hours could not
+    campaigns: Sequence[Mapping[str, Any]] = ()  # those under way, as `campaign_outlook.progress` has them
     future: Forecast | None = None
     future_problem: str | None = None  # nothing could be foretold
 
@@ -93,7 +98,12 @@ class Boards:
         async def present() -> tuple[dict[str, Counts], list[Item]]:
             return await overview.under_way(database), await overview.newest(database, NEWEST)
 
+        async def under_way() -> list[dict[str, Any]]:
+            async with database.acquire() as conn:
+                return await current(conn, config(), MAX_CAMPAIGNS)
+
         self._present = Paced(present, pause_factor=_PAUSE_FACTOR)
+        self._campaigns = Paced(under_way, pause_factor=_PAUSE_FACTOR)
         self._last_day = Paced(lambda: overview.last_day(database), pause_factor=_PAUSE_FACTOR)
         self._futures = Futures(database, config, dispatcher, _PAUSE_FACTOR)
 
@@ -101,6 +111,7 @@ class Boards:
         """A board as of now. Never raises `DatabaseDown`: what cannot be had is said on it."""
         counts: dict[str, Counts] = {}
         newest: list[Item] = []
+        campaigns: list[dict[str, Any]] = []
         day, future = Day(), Future()
         problem = day_problem = None
         try:
@@ -114,6 +125,8 @@ class Boards:
                 day_problem = str(error)
             counts = {name: of + day.counts.get(name, Counts()) for name, of in counts.items()}
             future = await self._futures.look(day.sent)
+            with contextlib.suppress(DatabaseDown):
+                campaigns = await self._campaigns.get()
         outlooks = future.forecast.workspaces if future.forecast else {}
         rows = sorted(
             (Row(name, of, outlooks.get(name, Outlook())) for name, of in counts.items()),
@@ -128,6 +141,7 @@ class Boards:
             parts=self._parts(),
             problem=problem,
             day_problem=day_problem,
+            campaigns=campaigns,
             future=future.forecast,
             future_problem=future.problem,
         )
