@@ -230,8 +230,8 @@ def _written(found: Mapping[str, Any]) -> str:
     ]
     said += lines(found)
     said += [
-        f"PLANNING   {run['on_date']} {run['workspace']} {run['series']}: "
-        f"{run['planned']:,} planned, {run['skipped']:,} not sent"
+        f"PLANNING   {run['on_date']} {run['workspace']} {run['series']}: {run['planned']:,} planned, "
+        f"{run['skipped']:,} not sent"
         for run in found["planning"]
     ]
     if any(stuck.values()):

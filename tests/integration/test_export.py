@@ -64,6 +64,15 @@ async def test_everything_about_a_person_is_in_the_export(conn: Connection, data
     delivery = await people.enqueue(conn)
     await sent(conn, delivery)
     mail = await people.enqueue(conn, MAIL)
+    await conn.execute(
+        """select duly.set_preference('clinic', 'Lovelace-1'), duly.set_goal('clinic', 'Lovelace-1', 'Knee bends', 9)"""
+    )
+    await conn.execute(
+        """insert into duly.planned (source_id, contact_id, occurrence, workspace_id, source, reason)
+           values (duly.new_id(), $1, now(), $2, 'check_in', 'late')""",
+        ada,
+        clinic,
+    )
     await wrote(database, clinic)
     await wrote(database, 0, "Whose number is this?")
     found, counts, _ = await exported(conn)

@@ -178,13 +178,12 @@ async def test_what_is_known_of_goals_is_exported_removed_and_forgotten(
     assert found["plans"][0]["because"]["goals"][0]["name"] == "My knee"
 
     keep = Retention(database, lambda: parse_config("[privacy]\nkeep_facts_days = 30"), None)  # type: ignore[arg-type]
-    await conn.execute(
-        "update duly.progress set at = now() - interval '31 days', recorded_at = at - interval '31 days'"
-    )
-    await conn.execute("update duly.plan_run set done_at = now() - interval '31 days'")
-    await conn.execute("update duly.planned set at = now() - interval '31 days'")
+    old = "now() - interval '31 days'"
+    await conn.execute(f"update duly.progress set at = {old}, recorded_at = {old}")
+    await conn.execute(f"update duly.plan_run set done_at = {old}")
+    await conn.execute(f"update duly.planned set at = {old}")
     assert (await keep.once())["plans"] == 2  # its plan stays as long as its delivery
-    await conn.execute("delete from duly.delivery_row")
+    await conn.execute("delete from duly.delivery_row; delete from duly.message")
     assert (await keep.once())["plans"] == 1
     assert await conn.fetchval("select count(*) from duly.goal") == 1
 
