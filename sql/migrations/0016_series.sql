@@ -406,6 +406,20 @@ begin
   return true;
 end $$;
 
+-- Who goes by another clock gets what lies ahead by that one.
+create function duly.plan_reminders_by_clock() returns trigger
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+begin
+  perform duly.plan_series_again(m.workspace_id, m.series_id, m.contact_id, 'the clock has changed: planned anew')
+  from duly.series_member m join duly.series s on s.id = m.series_id and s.workspace_id = m.workspace_id
+  where m.contact_id = new.id and m.workspace_id = new.workspace_id and s.zone is null
+  order by m.series_id;
+  return new;
+end $$;
+create trigger plan_reminders after update of time_zone on duly.contact
+  for each row when (old.time_zone is distinct from new.time_zone) execute function duly.plan_reminders_by_clock();
+
 select duly.protect('{series_again}');
 revoke all on all functions in schema duly from public;
 grant execute on function

@@ -439,6 +439,29 @@ async def test_who_is_taken_out_gets_nothing_more_and_who_is_changed_gets_the_ne
     ]
 
 
+async def test_who_moves_gets_what_lies_ahead_by_the_new_clock_and_nothing_twice(stage: Stage) -> None:
+    await stage.contact("ann")
+    await stage.put(rrule="FREQ=DAILY", begins_at=at("2027-03-08T09:00"))
+    await stage.put("tokyo", rrule="FREQ=DAILY", begins_at=at("2027-03-08T09:00"), zone="Asia/Tokyo")
+    await stage.add("ann")
+    await stage.add("ann", "tokyo")
+    await stage.plan(PLAN_FROM - DAY, date(2027, 3, 8), date(2027, 3, 9))
+    first, _ = await stage.conn.fetch(
+        "select p.delivery_id from duly.planned p join duly.series s on s.id = p.source_id"
+        " where s.name = 'knee' order by p.occurrence"
+    )
+    await stage.conn.execute(
+        "update duly.delivery_row set state = 'sent' where id = $1", first["delivery_id"]
+    )
+    await stage.contact("ann", zone="Europe/Paris")
+    await stage.plan(PLAN_FROM)
+    assert [(row["state"], row["due_at"]) for row in await stage.decided()] == [
+        ("sent", at("2027-03-08T14:00+00:00")),
+        ("queued", at("2027-03-09T08:00+00:00")),
+    ]
+    assert await stage.conn.fetchval("select count(*) from duly.delivery where state = 'canceled'") == 1
+
+
 async def test_a_paused_series_sends_nothing_and_goes_on_from_when_it_is_resumed(stage: Stage) -> None:
     await stage.contact("ann")
     await stage.put(rrule="FREQ=DAILY", begins_at=at("2027-03-08T09:00"), catch_up="all")
