@@ -84,7 +84,7 @@ async def test_preferences_are_dulys_own(conn: Connection) -> None:
     assert tuple(stored) == (1, time(7, 30), False, True, "chaotic", "Europe/Vienna", 3)
     assert await conn.fetchval("select send_day from notification_preferences") == "Monday"
     assert await conn.fetchval("select message_style from users") == "chaotic"
-    with pytest.raises(asyncpg.UniqueViolationError, match="user_id: .* has preferences already"):
+    with pytest.raises(asyncpg.UniqueViolationError, match=r"user_id: .* has preferences already"):
         await conn.execute("insert into notification_preferences (user_id) values ($1)", ada)
     await conn.execute("delete from notification_preferences where user_id = $1", ada)
     assert await conn.fetchval("select count(*) from duly.preference") == 0
