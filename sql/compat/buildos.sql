@@ -169,6 +169,7 @@ declare
   workspace duly.workspace;
   called text;
   entry record;
+  queued record;
   delivery uuid;
 begin
   if tg_op = 'INSERT' then
@@ -205,7 +206,26 @@ begin
     end if;
     insert into duly_compat.entry (id, workspace_id, delivery_id, user_id, priority, most_attempts)
     values (coalesce(new.id, delivery), workspace.id, delivery, new.user_id, new.priority, new.max_retries);
-    execute format('select v.* from %I.message_jobs v where v.id = $1', tg_table_schema) into new using coalesce(new.id, delivery);
+    queued := duly_compat.just_queued(workspace.id, delivery);
+    if nullif(new.template_vars, 'null') is null then
+      new.template_id := null; -- its text is the job's own
+      new.template_vars := null;
+    else
+      new.template_vars := queued.variables;
+    end if;
+    new.id := coalesce(new.id, delivery);
+    new.message_content := queued.body;
+    new.status := case when queued.skipped then 'failed' when queued.due_at > now() then 'scheduled' else 'pending' end;
+    new.scheduled_for := queued.due_at;
+    new.priority := coalesce(new.priority, 0);
+    new.retry_count := 0;
+    new.max_retries := coalesce(new.max_retries, 3);
+    new.metadata := queued.metadata;
+    new.twilio_sid := null;
+    new.error_details := case when queued.skipped then jsonb_build_object(
+      'message', queued.problem, 'reason', split_part(queued.problem, ':', 1), 'timestamp', queued.created_at, 'final_attempt', true) end;
+    new.created_at := queued.created_at;
+    new.sent_at := null;
     return new;
   end if;
   select e.delivery_id, e.workspace_id, e.priority into entry from duly_compat.delivery e

@@ -38,6 +38,7 @@ declare
   workspace duly.workspace;
   address record;
   entry record;
+  queued record;
   delivery uuid;
 begin
   if tg_op = 'INSERT' then
@@ -58,8 +59,15 @@ begin
       workspace, address.channel, address."to", new.message_content, new.scheduled_time, 2, installed.category, null, null, null,
       '{"body": "message_content", "due_at": "scheduled_time"}');
     insert into duly_compat.entry (id, workspace_id, delivery_id) values (coalesce(new.id, delivery), workspace.id, delivery);
-    execute format('select v.* from %I.scheduled_messages v where v.id = $1', tg_table_schema) into new
-      using coalesce(new.id, delivery);
+    queued := duly_compat.just_queued(workspace.id, delivery);
+    new.id := coalesce(new.id, delivery);
+    new.message_content := queued.body;
+    new.scheduled_time := queued.due_at;
+    new.status := case when queued.skipped then 'failed' else 'pending' end;
+    new.last_error := queued.problem;
+    new.attempts := 0;
+    new.created_at := queued.created_at;
+    new.updated_at := queued.created_at;
     return new;
   end if;
   select e.delivery_id, e.workspace_id, e.priority into entry from duly_compat.delivery e

@@ -123,6 +123,7 @@ declare
   person duly.contact;
   whose text := format('%s:%s', new.recipient_type, new.recipient_id);
   entry record;
+  queued record;
   delivery uuid;
   problem text;
 begin
@@ -160,7 +161,16 @@ begin
     insert into duly_compat.entry
       (id, workspace_id, delivery_id, schema_name, number, message_number, recipient_type, recipient_id)
     values (delivery, workspace.id, delivery, tg_table_schema, new.id, message.id, new.recipient_type, new.recipient_id);
-    execute format('select v.* from %I.msg_deliveries v where v.id = $1', tg_table_schema) into new using new.id;
+    queued := duly_compat.just_queued(workspace.id, delivery);
+    new.status := case when queued.skipped then 'skipped' else 'queued' end;
+    new.error := queued.problem;
+    new.metadata := queued.metadata;
+    new.provider_message_id := null;
+    new.sent_at := null;
+    new.delivered_at := null;
+    new.failed_at := null;
+    new.created_at := queued.created_at;
+    new.updated_at := queued.created_at;
     return new;
   end if;
   select e.delivery_id, e.workspace_id into entry from duly_compat.entry e

@@ -165,6 +165,7 @@ language plpgsql security definer set search_path = duly, pg_temp
 as $$
 declare
   entry record;
+  queued record;
 begin
   if tg_op = 'INSERT' then
     if new.status is distinct from 'queued' then
@@ -175,7 +176,18 @@ begin
     end if;
     new.id := duly_compat.queue_rundown(
       tg_table_schema, new.id, new.user_id, new.contact_id, new.message_text, new.scheduled_for, new.priority, new.max_attempts);
-    execute format('select v.* from %I.message_queue v where v.id = $1', tg_table_schema) into new using new.id;
+    select q.* into queued from duly_compat.entry e
+    cross join lateral duly_compat.just_queued(e.workspace_id, e.delivery_id) q
+    where e.id = new.id and e.workspace_id = (duly_compat.target(tg_table_schema, 'rundown')).id;
+    new.contact_id := coalesce(new.contact_id, new.user_id);
+    new.scheduled_for := coalesce(new.scheduled_for, queued.created_at);
+    new.message_text := queued.body;
+    new.status := case when queued.skipped then 'failed' else 'queued' end;
+    new.error_message := queued.problem;
+    new.attempts := 0;
+    new.created_at := queued.created_at;
+    new.updated_at := queued.created_at;
+    new.sent_at := null;
     return new;
   end if;
   select e.delivery_id, e.workspace_id into entry from duly_compat.delivery e
@@ -516,7 +528,7 @@ select d.id, coalesce(d.user_id, duly_compat.as_uuid(c.attributes ->> 'user_id')
             when d.state = 'canceled' then 'cancelled'
             else 'failed' end as status,
        d.attempts::integer as attempts, coalesce(d.most_attempts, 3) as max_attempts,
-       case when d.state not in ('sent', 'delivered', 'read') then concat_ws(': ', d.reason, d.detail) end as error_message,
+       case when d.state not in ('sent', 'delivered', 'read') then nullif(concat_ws(': ', d.reason, d.detail), '') end as error_message,
        d.created_at, d.state_at as updated_at, d.sent_at
 from duly_compat.delivery d
 join duly.message m on m.id = d.message_id and m.workspace_id = d.workspace_id
