@@ -267,9 +267,14 @@ begin
   elsif d.state not in ('queued', 'leased') then
     raise exception '%: it is too late, the message is %; only what waits is moved', time_name, d.state using errcode = '55000';
   end if;
-  update duly_compat.entry e set due_at = move.due_at
-  where e.delivery_id = delivery and e.workspace_id = workspace and e.due_at is not null
-  returning e.due_at into foreign_due;
+  if d.due_at = duly_compat.held_until() then
+    update duly_compat.entry e set due_at = move.due_at
+    where e.delivery_id = delivery and e.workspace_id = workspace
+    returning e.due_at into foreign_due;
+  else
+    update duly_compat.entry e set due_at = null
+    where e.delivery_id = delivery and e.workspace_id = workspace and e.due_at is not null;
+  end if;
   update duly.delivery_row r
   set due_at = case when foreign_due is null then move.due_at else duly_compat.held_until() end, priority = move.priority,
       planned_for = null, state = 'queued', lease_token = null, node_id = null, state_at = now()
@@ -445,16 +450,20 @@ begin
   end if;
   update duly_compat.installed i set sender = set_sender.sender where i.schema_name = schema and i.part = 'rundown';
   if sender = 'duly' then
-    with waiting as (
-      select d.id, d.workspace_id, e.due_at from duly_compat.entry e
+    with theirs as (
+      select d.id, d.workspace_id, d.state, e.due_at from duly_compat.entry e
       join duly.delivery_row d on d.id = e.delivery_id and d.workspace_id = e.workspace_id
-      where e.workspace_id = present.workspace_id and e.due_at is not null and d.state = 'queued'
+      where e.workspace_id = present.workspace_id and e.due_at is not null and d.due_at = duly_compat.held_until()
       for update of d
     ), freed as (
-      update duly_compat.entry e set due_at = null from waiting w where e.delivery_id = w.id and e.workspace_id = w.workspace_id
+      -- What was handed out is still theirs to answer; should a person send it again, Duly does.
+      update duly_compat.entry e set due_at = null from theirs t
+      where e.delivery_id = t.id and e.workspace_id = t.workspace_id and t.state not in ('sending', 'uncertain')
+    ), moved as (
+      update duly.delivery_row d set due_at = t.due_at from theirs t where d.id = t.id and d.workspace_id = t.workspace_id
+      returning d.state
     )
-    update duly.delivery_row d set due_at = w.due_at from waiting w where d.id = w.id and d.workspace_id = w.workspace_id;
-    get diagnostics handed = row_count;
+    select count(*) filter (where m.state = 'queued') into handed from moved m;
     perform pg_notify('duly', 'look');
   end if;
   return handed;

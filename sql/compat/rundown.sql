@@ -138,6 +138,8 @@ begin
     raise exception 'contact_id: is missing; give it, or user_id to write to the user' using errcode = '22023';
   elsif max_attempts is null or max_attempts not between 1 and 100 then
     raise exception 'max_attempts: must be from 1 to 100' using errcode = '22023';
+  elsif due < '2000-01-01Z' then
+    raise exception 'scheduled_for: must be a time between the year 2000 and five years from now' using errcode = '22023';
   elsif held and workspace.seal then
     raise exception 'sender: the texts of workspace % are sealed, which only Duly opens; let Duly send (duly_compat.set_sender)',
       workspace.name using errcode = '55000';
@@ -315,7 +317,12 @@ begin
     raise exception 'batch_size: must be from 1 to 1000' using errcode = '22023';
   elsif max_per_time_slot is null or max_per_time_slot < 0 then
     raise exception 'max_per_time_slot: must be 0 or more' using errcode = '22023';
-  elsif installed.sender <> 'foreign' or workspace.id <> installed.workspace_id then
+  end if;
+  update duly.delivery_row d
+  set state = 'uncertain', reason = 'timed_out', ask_at = null, node_id = null, state_at = now(),
+      detail = 'handed to a foreign sender, which has not said what became of it'
+  where d.workspace_id = workspace.id and d.node_id = 0 and d.state = 'sending' and d.state_at < now() - interval '15 minutes';
+  if installed.sender <> 'foreign' or workspace.id <> installed.workspace_id then
     return;
   end if;
   -- Whoever holds the hour's row is the only one who hands out.
@@ -323,10 +330,6 @@ begin
   on conflict (workspace_id, time_slot) do nothing;
   select s.* into slot from duly_compat.slot s
   where s.workspace_id = workspace.id and s.time_slot = date_trunc('hour', now(), 'UTC') for update;
-  update duly.delivery_row d
-  set state = 'uncertain', reason = 'timed_out', ask_at = null, node_id = null, state_at = now(),
-      detail = 'handed to a foreign sender, which has not said what became of it'
-  where d.workspace_id = workspace.id and d.node_id = 0 and d.state = 'sending' and d.state_at < now() - interval '15 minutes';
   room := least(batch_size, coalesce(slot.most, max_per_time_slot) - slot.messages_sent - (
     select count(*) from duly.delivery_row d
     where d.workspace_id = workspace.id and d.node_id = 0 and d.state = 'sending'));
@@ -337,7 +340,8 @@ begin
     from duly_compat.entry e
     join duly.delivery_row d on d.id = e.delivery_id and d.workspace_id = e.workspace_id
     join duly.message m on m.id = d.message_id and m.workspace_id = d.workspace_id
-    where e.workspace_id = workspace.id and e.due_at <= now() and d.state = 'queued' and d.sealed is null
+    where e.workspace_id = workspace.id and e.due_at <= now() and d.state = 'queued' and d.due_at = duly_compat.held_until()
+      and d.sealed is null
       and not exists (
         select from duly.contact c join duly.preference p on p.contact_id = c.id and p.workspace_id = c.workspace_id
         where c.workspace_id = workspace.id and c.external_id = e.user_id::text and not p.enabled)
@@ -393,6 +397,20 @@ as $$
   where not u.by @> excluded.by
 $$;
 
+-- Puts what a foreign sender has not sent back to wait, `uncounted` attempts fewer: for that sender, or for Duly where
+-- it sends by now.
+create or replace function duly_compat.wait_again(d duly.delivery_row, held boolean, at timestamptz, uncounted integer) returns void
+language plpgsql
+as $$
+begin
+  update duly.delivery_row r
+  set state = 'queued', due_at = case when held then duly_compat.held_until() else wait_again.at end,
+      attempts = greatest(r.attempts - uncounted, 0), node_id = null, ask_at = null, state_at = now()
+  where r.id = d.id and r.workspace_id = d.workspace_id;
+  update duly_compat.entry e set due_at = case when held then wait_again.at end
+  where e.delivery_id = d.id and e.workspace_id = d.workspace_id;
+end $$;
+
 -- What a foreign sender says of what it was handed; for all else what duly_compat.set_status makes of the word. `sent`
 -- counts in the hour's slot. `failed` goes back to wait 2, 4, 8 … minutes until max_attempts. Said again, it changes
 -- nothing. True; raises P0002 for what is not there, 55000 for what cannot be.
@@ -404,6 +422,7 @@ as $$
 declare
   entry record;
   d duly.delivery_row;
+  held boolean := (duly_compat.installation(schema, 'rundown')).sender = 'foreign'; -- else what waits again is Duly's
   foreign_one boolean;
   again boolean;
 begin
@@ -427,9 +446,7 @@ begin
   elsif status = 'processing' then
     return true;
   elsif status = 'queued' then -- it was not sent
-    update duly.delivery_row r
-    set state = 'queued', due_at = duly_compat.held_until(), attempts = greatest(r.attempts - 1, 0), node_id = null, state_at = now()
-    where r.id = d.id and r.workspace_id = d.workspace_id;
+    perform duly_compat.wait_again(d, held, now(), 1);
     return true;
   end if;
   insert into duly.attempt
@@ -440,17 +457,17 @@ begin
           least(extract(epoch from now() - coalesce(d.sending_at, now())) * 1000, 2147483647)::integer)
   on conflict do nothing;
   again := status = 'failed' and d.attempts - d.forgiven < entry.most;
+  if again then
+    perform duly_compat.wait_again(d, held, now() + make_interval(mins => (2 ^ least(d.attempts - d.forgiven, 10))::integer), 0);
+  end if;
   update duly.delivery_row r
   set state = (case when status = 'sent' then 'sent' when again then 'queued' else 'failed' end)::duly.state,
       reason = case when status = 'failed' then case when again then 'rejected' else 'attempts_exhausted' end end,
       detail = left(error_message, 1000), sent_at = case status when 'sent' then now() end,
-      due_at = case when status = 'sent' then entry.due_at else duly_compat.held_until() end, node_id = null, ask_at = null,
-      state_at = now()
+      due_at = case when again then r.due_at when status = 'failed' and held then duly_compat.held_until() else entry.due_at end,
+      node_id = null, ask_at = null, state_at = now()
   where r.id = d.id and r.workspace_id = d.workspace_id;
-  if again then
-    update duly_compat.entry e set due_at = now() + make_interval(mins => (2 ^ least(d.attempts - d.forgiven, 10))::integer)
-    where e.delivery_id = d.id and e.workspace_id = d.workspace_id;
-  elsif status = 'sent' then
+  if status = 'sent' then
     insert into duly_compat.slot as s (workspace_id, time_slot, messages_sent)
     values (d.workspace_id, date_trunc('hour', now(), 'UTC'), 1)
     on conflict (workspace_id, time_slot) do update set messages_sent = s.messages_sent + 1;

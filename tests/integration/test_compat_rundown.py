@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from typer.testing import CliRunner
 
+from daemon.cli import app
 from daemon.sandbox.app import Sandbox
 from daemon.store.compat import Part
 from daemon.store.database import Connection, Database
@@ -291,6 +294,12 @@ async def test_a_daemon_leaves_alone_what_a_foreign_sender_sends(
         assert await handed(conn) == [theirs]
         await conn.execute("select update_message_status($1, 'sent')", theirs)
         last = (await queue(conn, ada, "handed over", datetime.now(UTC)))["id"]
+        status = await asyncio.to_thread(
+            CliRunner().invoke, app, ["status", "--config", str(daemon.config), "--json"]
+        )
+        assert status.exit_code == 0
+        (facts,) = [w for w in json.loads(status.stdout)["workspaces"] if w["workspace"] == "clinic"]
+        assert (facts["queued"]["total"], facts["queued"]["due"]) == (1, 0)
         assert (await daemon.get("/readyz", expect=200)) is not None
         assert await conn.fetchval("select duly_compat.set_sender('public', 'duly')") == 1
         await until(lambda: sent(conn, last))
@@ -346,6 +355,42 @@ async def test_what_a_foreign_sender_never_answers_is_left_to_a_person(
     await conn.execute("select update_message_status($1, 'failed', 'no')", message)
     assert await word(conn, message) == "failed"
     assert await conn.fetchval("select reason from duly.delivery") == "attempts_exhausted"
+
+
+async def test_what_was_handed_out_before_duly_took_over_is_answered_and_not_lost(
+    conn: Connection, database: Database
+) -> None:
+    ada = await user(conn)
+    await foreign(conn, database)
+    now = datetime.now(UTC)
+    out = {(await queue(conn, ada, due=now))["id"] for _ in range(4)}
+    assert set(await handed(conn)) == out
+    waiting = (await queue(conn, ada))["id"]
+    assert await conn.fetchval("select duly_compat.set_sender('public', 'duly')") == 1
+    sent_one, failed_one, unsent_one, silent_one = out
+    for message, status in ((sent_one, "sent"), (failed_one, "failed"), (unsent_one, "queued")):
+        assert await conn.fetchval("select update_message_status($1, $2)", message, status)
+    await conn.execute(
+        "update duly.delivery_row set state_at = now() - interval '1 hour' where state = 'sending'"
+    )
+    assert await handed(conn) == []
+    rows = await conn.fetch("""select q.id, q.status, d.due_at < now() + interval '1 day' as dulys
+                               from message_queue q join duly_compat.entry e on e.id = q.id
+                               join duly.delivery d on d.id = e.delivery_id""")
+    assert {row["id"]: (row["status"], row["dulys"]) for row in rows} == {
+        sent_one: ("sent", True),
+        failed_one: ("queued", True),
+        unsent_one: ("queued", True),
+        silent_one: ("processing", True),  # uncertain, until a person decides
+        waiting: ("queued", True),
+    }
+    assert await conn.fetchval("select duly.replay('me', 'it never went')") == 1
+    assert await handed(conn) == []
+    later = soon() + timedelta(hours=2)
+    await conn.execute("update message_queue set scheduled_for = $2 where id = $1", silent_one, later)
+    stored = "select d.due_at from duly.delivery d join duly_compat.entry e on e.delivery_id = d.id where e.id = $1"
+    assert await conn.fetchval(stored, silent_one) == later
+    assert await conn.fetchval("select scheduled_for from message_queue where id = $1", silent_one) == later
 
 
 async def test_a_sealed_workspace_shows_no_texts_and_has_no_foreign_sender(conn: Connection) -> None:
