@@ -6,24 +6,20 @@ create or replace function duly_compat.parts(body text) returns jsonb
 language plpgsql immutable
 as $$
 declare
-  parts jsonb := '[]';
-  rest text := body;
-  piece text[];
+  parts jsonb;
 begin
-  loop
-    piece := regexp_match(rest, '^(.*?)\{\{\s*([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*){0,7})\s*\}\}(.*)$');
-    exit when piece is null;
-    if piece[1] <> '' then
-      parts := parts || jsonb_build_array(piece[1]);
-    end if;
-    parts := parts || jsonb_build_array(jsonb_build_object('name', piece[2]));
-    rest := piece[3];
-  end loop;
-  if rest <> '' then
-    parts := parts || jsonb_build_array(rest);
+  if body ~ E'\x01' then
+    raise exception 'content_template: has control characters; leave them out' using errcode = '22023';
   end if;
-  if exists (select from jsonb_array_elements(parts) p where jsonb_typeof(p) = 'string' and p #>> '{}' ~ '\{\{|\{%|\{#|\}\}') then
-    raise exception 'content_template: has {{, }}, {%% or {# that is no variable such as {{name}}' using errcode = '22023';
+  -- Every second piece is a variable's name.
+  select coalesce(jsonb_agg(case when p.n % 2 = 1 then to_jsonb(p.piece) else jsonb_build_object('name', p.piece) end order by p.n), '[]')
+  into parts
+  from unnest(string_to_array(
+    regexp_replace(body, '\{\{\s*([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*){0,7})\s*\}\}', E'\x01\\1\x01', 'g'), E'\x01'))
+    with ordinality p (piece, n)
+  where p.piece <> '';
+  if exists (select from jsonb_array_elements(parts) p where jsonb_typeof(p) = 'string' and p #>> '{}' ~ '\{\{|\{%|\{#') then
+    raise exception 'content_template: has {{, {%% or {# that is no variable such as {{name}}' using errcode = '22023';
   end if;
   return parts;
 end $$;

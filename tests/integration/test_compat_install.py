@@ -288,3 +288,22 @@ async def test_a_function_in_a_where_sees_no_row_of_others(conn: Connection, log
     ):
         await clinic.fetch(f"select * from {view} where pg_temp.tell({column})")
     assert heard == ["ours"] * 4
+
+
+async def test_the_roles_may_call_what_they_need_and_nothing_else(conn: Connection) -> None:
+    await put(conn, *Part)
+    reads = {"readable", "as_uuid", "queue_metrics"}
+    writes = {"schedule_accountability_message", "get_messages_to_send", "update_message_status"}
+    sends = {"among", "queued_already"}
+    for role, wanted in (
+        ("public", set()),
+        ("duly_reader", reads),
+        ("duly_producer", reads | writes | sends),
+        ("duly_daemon", reads | writes | sends | {"set_sender", "put_team"}),
+    ):
+        rows = await conn.fetch(
+            """select proname from pg_proc
+               where pronamespace = 'duly_compat'::regnamespace and has_function_privilege($1, oid, 'execute')""",
+            role,
+        )
+        assert {row["proname"] for row in rows} == wanted, role

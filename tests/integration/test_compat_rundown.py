@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from daemon.cli import app
 from daemon.sandbox.app import Sandbox
 from daemon.store.compat import Part
 from daemon.store.database import Connection, Database
+from tests.daemons import plain_sandbox
 from tests.integration.compat import publish, put, user
 from tests.support import free_port, running, toml, until
 
@@ -305,6 +307,45 @@ async def test_a_daemon_leaves_alone_what_a_foreign_sender_sends(
         await until(lambda: sent(conn, last))
         assert await handed(conn) == []
     assert [m.body for m in sandbox.ledger.messages] == ["ours", "handed over"]
+
+
+async def test_no_message_is_sent_twice_or_lost_while_the_sender_changes(
+    work_dir: Path, dsn: str, conn: Connection, database: Database
+) -> None:
+    ada, theirs, stop = await user(conn), Counter[str](), asyncio.Event()
+    await publish(database)
+    await conn.execute(
+        "update duly_compat.installed set category = 'transactional'"
+    )  # no cap for one address
+
+    async def sender() -> None:
+        mine: Connection = await asyncpg.connect(dsn)
+        try:
+            while not stop.is_set():
+                for row in await mine.fetch("select * from get_messages_to_send(5, 100000)"):
+                    theirs[row["message_text"]] += 1
+                    await mine.execute("select update_message_status($1, 'sent')", row["message_id"])
+        finally:
+            mine.terminate()
+
+    async with plain_sandbox() as sandbox:
+        (work_dir / "duly.toml").write_text(toml(dsn, sandbox.url, port := free_port()))
+        async with running(work_dir / "duly.toml", port), asyncio.TaskGroup() as senders:
+            for _ in range(2):
+                senders.create_task(sender())
+            for turn in range(8):
+                who = ("foreign", "duly")[turn % 2]
+                if who == "duly":
+                    await until(lambda: asyncio.sleep(0, len(theirs) > 15 * (turn // 2)))  # noqa: B023
+                await conn.execute("select duly_compat.set_sender('public', $1)", who)
+                for n in range(20):
+                    await queue(conn, ada, f"{turn}/{n}", datetime.now(UTC))
+            await until(lambda: conn.fetchval("select bool_and(status = 'sent') from message_queue"))
+            stop.set()
+        ours = Counter(message.body for message in sandbox.ledger.messages)
+    assert set((ours + theirs).values()) == {1}
+    assert len(ours + theirs) == 160
+    assert min(len(ours), len(theirs)) >= 40
 
 
 async def test_the_rules_and_the_hours_slot_hold_for_a_foreign_sender(

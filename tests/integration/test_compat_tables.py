@@ -126,7 +126,9 @@ async def test_templates_are_split_as_duly_splits_them(conn: Connection) -> None
         "{{a}}{{ b.c }}",
         "no variable",
         "{{ x }} and\n{{y}} {single} 100%",
-        "ü {{n}} \\1 $2",
+        "ü {{n}} \\1 $2 }} {",
+        "{{a}}{{a}}\n",
+        "{{a}}",
     ):
         parts = json.loads(await conn.fetchval("select duly_compat.parts($1)", text))
         assert parts == compiled(text).parts, text
@@ -138,6 +140,7 @@ async def test_templates_are_split_as_duly_splits_them(conn: Connection) -> None
         ("x", "{{ 1 + 1 }}", "{}", "content_template: has {{"),
         ("x", "{% if a %}", "{}", "content_template: has {{"),
         ("x", "{{a", "{}", "content_template: has {{"),
+        ("x", "a\x01b", "{}", "content_template: has control characters"),
         ("x", "{{a}}", "[]", "template_vars: must be a JSON object"),
         ("x", "{{a}}", '{"a": []}', "template_vars.a: must be"),
         ("x", "{{a}}", '{"a": {"type": "color"}}', "template_vars.a: must have a type"),
