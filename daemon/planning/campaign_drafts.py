@@ -74,12 +74,12 @@ class VariantDraft(_Model):
             raise _wrong("give either template or body")
         if self.name == "holdout":
             raise _wrong("name: holdout is what those are called who get nothing; use another")
-        for text in (self.body, self.subject):
+        for field, text in (("body", self.body), ("subject", self.subject)):
             if text is not None:
                 try:
                     compiled(text)
                 except TemplateProblem as problem:
-                    raise _wrong(str(problem)) from None
+                    raise _wrong(f"{field}: {problem}") from None
         return self
 
 

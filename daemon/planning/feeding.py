@@ -152,13 +152,7 @@ class Feeder:
         names = {variant.template for variant in self._campaign.variants if variant.template is not None}
         if not names:
             return {}
-        found = await load_templates(self._conn, self._campaign.workspace_id, names)
-        await self._conn.execute(
-            query("campaign_templates_used"),
-            self._campaign.workspace_id,
-            [version.id for version in found.values()],
-        )
-        return found
+        return await load_templates(self._conn, self._campaign.workspace_id, names)
 
     def _fate(
         self,

@@ -65,6 +65,7 @@ class PlanRuns:
 
     async def step(self, progress: Progress, only: Only = EVERYTHING) -> bool:
         """Plans again for who asks for it, then the next portion. Whether there was anything. Raises `DatabaseDown`."""
+        await self._database.execute(query("reopen_series"))
         asked = await self.again(progress)
         return await self.portion_of(progress, only) or asked
 

@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from daemon.sandbox import Sandbox, SandboxSettings
+from daemon.store.compat import Part, install, remove
 from daemon.store.database import Connection
 from daemon.store.embedded import EmbeddedHandle, start
 from daemon.store.migrations import migrate
@@ -101,6 +102,29 @@ async def test_a_file_is_uploaded(server: EmbeddedHandle, workspace: str) -> Non
         )
         assert {row["to"] for row in canceled} == {"+14155550101", "+14155550102"}
     finally:
+        await owner.close()
+
+
+async def test_compatible_sql_is_installed_and_used(server: EmbeddedHandle) -> None:
+    owner: Connection = await asyncpg.connect(server.server.dsn)
+    app: Connection = await asyncpg.connect(dsn_for(server, "app"))
+    try:
+        await install(owner, list(Part), "public", "clinic")
+        job = await app.fetchval(
+            """insert into message_jobs (recipient_phone, message_content, scheduled_for)
+               values ('+14155550104', 'Hello', now() + interval '1 hour') returning id"""
+        )
+        await app.execute(
+            "update message_jobs set status = 'canceled', scheduled_for = scheduled_for where id = $1", job
+        )
+        assert await app.fetchval("select status from message_jobs where id = $1", job) == "failed"
+        assert await app.fetch("select * from get_messages_to_send()") == []
+        await app.execute("delete from message_jobs")
+        assert await app.fetchval("select count(*) from message_queue") == 0
+        await remove(owner, list(Part), "public")
+        await owner.execute("drop schema duly_compat cascade; truncate duly.delivery_row, duly.message")
+    finally:
+        await app.close()
         await owner.close()
 
 

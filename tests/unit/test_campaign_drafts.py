@@ -18,7 +18,7 @@ from daemon.planning.campaigns import Campaign, Variant, draw, when, zone_of
     [
         ({"name": "News"}, "name: "),
         ({"bodi": "x"}, "bodi: is no field of a campaign"),
-        ({"body": "{% for x in y %}{% endfor %}"}, "body: line 1: has for"),
+        ({"body": "{% for x in y %}{% endfor %}"}, "body: line 1: for is not possible"),
         ({"template": "x"}, "give either template or body"),
         ({"segment": {"age": {"~": 1}}}, "segment: 'age': '~' is none of the operators"),
         ({"segment": {"age": {">": True}}}, "segment: 'age': > takes a number or a text"),

@@ -206,7 +206,7 @@ def test_an_error_prints_one_problem_a_line_with_file_and_line() -> None:
     assert str(caught.value).splitlines() == [
         "/etc/duly/duly.toml:2: web.litsen: is not a key that duly knows; did you mean listen?",
         '/etc/duly/duly.toml:3: web."a\\nb": is not a key that duly knows; remove it; known here are '
-        "listen, public_url, username, password, max_body_bytes",
+        "listen, public_url, link_url, username, password, max_body_bytes",
     ]
 
 
