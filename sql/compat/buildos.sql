@@ -1,7 +1,6 @@
 -- BuildOS: message_templates and message_jobs over Duly's tables, and of pgmq what its code calls. After base.sql, as
 -- rundown.sql is. Each part that begins with `-- @` can be left out.
 
--- A text with {{variables}} as Duly's parts: what stands as it is, and {"name": …}. Raises 22023.
 -- The variables of a text as Duly declares them. `given`: name → a default, null where it must be given, or a whole
 -- declaration {"type", "default", "example"}. Raises 22023.
 create or replace function duly_compat.declared(parts jsonb, given jsonb) returns jsonb
