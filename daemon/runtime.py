@@ -11,6 +11,7 @@ from daemon import clock
 from daemon.config import Config, PlatformConfig, changed_keys, keep_restart_only, restart_needed
 from daemon.content.rendering import Renderer, hook_url
 from daemon.model import Delivery, InboundMessage, StatusUpdate
+from daemon.planning.spreader import Spreader
 from daemon.platforms.base import Platform
 from daemon.platforms.registry import make_platform
 from daemon.queue.adaptive import Adaptive
@@ -122,6 +123,7 @@ class Runtime:
         self.notifier = Notifier(database, self.schema.fits)
         self.publisher = Publisher(database, lambda: self.config, self.schema.fits)
         self.retention = Retention(database, lambda: self.config, self.schema.fits)
+        self.spreader = Spreader(database, lambda: self.config, self.schema.fits)
         self.auditor = Auditor(
             database, self.schema.fits, gather=lambda: self.logins.flush(everything=self.supervisor.stopping)
         )
@@ -152,6 +154,7 @@ class Runtime:
                 self.publisher,
                 self.retention,
                 self.sealer,
+                self.spreader,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,

@@ -24,7 +24,7 @@ LOWEST = max(_WEIGHTS)
 _AGAIN = 6
 # So many slots are looked at to make less lateness, about; and as many in the end. It bounds the time that huge days
 # take; for room within the tolerance everything is looked at.
-_LOOKS = 1_000_000
+_LOOKS = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,10 +327,13 @@ class Board:
         """Moves along it and places as many as one walk does, at least one. Returns how many."""
         first = chain[0]
         many = 1
-        if self._alike:
-            moving = [sum(self._held[before.slot][step.kind].values()) for before, step in pairwise(chain)]
-            room = self.free[chain[-1].slot] // self.kinds[first.kind].segments
-            many = max(1, min([messages, room, *moving]))
+        sizes = [step.units * self.kinds[step.kind].segments for step in chain]
+        if sizes == sorted(sizes):  # each that moves makes as much room as it is asked for
+            moving = [
+                sum(self._held[before.slot][step.kind].values()) // step.units
+                for before, step in pairwise(chain)
+            ]
+            many = max(1, min([messages, self.free[chain[-1].slot] // sizes[-1], *moving]))
         for before, step in reversed(list(pairwise(chain))):
             self._move(step.kind, before.slot, step.slot, step.units * many)
         self._put(first.kind, holder, first.slot, many)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from daemon.planning.slot_board import LOWEST, Board, Kind
 
 # So many turns in all, about: with more messages, each turn places several.
-_TURNS = 10_000
+_TURNS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
