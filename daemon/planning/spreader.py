@@ -161,7 +161,7 @@ class _Pass:
             taken = await self._taken(ids, channels, slots)
             wishes, keys = self._wishes(rows, slots, per_hour)
             found = await asyncio.to_thread(spread, wishes, slots.capacity(per_hour, taken))
-            times = _Times(slots, wishes, found)
+            times = _Times(slots, wishes, found, per_hour)
             placed = await self._write(ids, channels, keys, times, per_hour, stopping)
             self.beyond = sum(
                 messages
@@ -268,15 +268,19 @@ class _Pass:
 
 
 class _Times:
-    """The times of each wish's messages, one after the other: those of a slot are spread evenly over it."""
+    """The times of each wish's messages, one after the other: those of a slot follow each other evenly, as fast as the
+    account's capacity lets them, so that a full slot is used until its end.
+    """
 
-    def __init__(self, slots: Slots, wishes: Sequence[Wish], found: Spread) -> None:
+    def __init__(self, slots: Slots, wishes: Sequence[Wish], found: Spread, per_hour: float) -> None:
         self._slots = slots
+        self._seconds: dict[int, float] = defaultdict(float)  # that a slot's segments take
         self._unplaced = found.unplaced
         sharing: dict[int, list[int]] = defaultdict(list)
         for nth in sorted(range(len(wishes)), key=lambda nth: wishes[nth].kind.priority):
             for slot in found.placed[nth]:
                 sharing[slot].append(nth)
+                self._seconds[slot] += found.placed[nth][slot] * wishes[nth].kind.segments * 3600 / per_hour
         self._iterators = [
             self._times(
                 [
@@ -299,16 +303,23 @@ class _Times:
             return expires if expires is not None else self._slots.begin(self._slots.count)
         slot, moment = at
         if slot == self._slots.of(row["wished_at"]):
-            moment = max(moment, row["wished_at"])
+            moment = self._after_wish(slot, moment, row["wished_at"])
         if slot == self._slots.of(row["latest"]):
             moment = min(moment, row["latest"])
         earliest: datetime = row["earliest"]
         return max(moment, earliest)
 
+    def _after_wish(self, slot: int, moment: datetime, wished: datetime) -> datetime:
+        """The same part of what is left of the slot after a wish in its middle."""
+        begin, end = max(self._slots.begin(slot), self._slots.now), self._slots.begin(slot + 1)
+        if wished <= begin:
+            return moment
+        return max(moment, wished + (end - wished) * ((moment - begin) / (end - begin)))
+
     def _times(self, placed: Sequence[tuple[int, int, float]]) -> Iterator[tuple[int, datetime]]:
         for slot, messages, part in placed:
             begin = max(self._slots.begin(slot), self._slots.now)
-            length = self._slots.begin(slot + 1) - begin
+            length = min(self._slots.begin(slot + 1) - begin, timedelta(seconds=self._seconds[slot]))
             for nth in range(messages):
                 yield slot, begin + length * ((nth + part) / messages)
 

@@ -119,6 +119,7 @@ async def load(conn: Connection, delivery_id: UUID, keys: DataKeys | None = None
     steps += [_resolution(r) for r in await conn.fetch(query("delivery_resolutions"), delivery_id)]
     steps += [_decision(r) for r in await conn.fetch(query("delivery_decisions"), delivery_id)]
     steps += [_ruling(r) for r in await conn.fetch(query("delivery_rulings"), delivery_id)]
+    steps += [_spread(r) for r in await conn.fetch(query("delivery_spread"), delivery_id)]
     given = await conn.fetchval(query("delivery_zone"), delivery_id)
     if row["state"] != "queued":
         decided_by_us = row["state"] in ("skipped", "expired")
@@ -193,6 +194,16 @@ def _resolution(row: Record) -> Step:
 
 def _decision(row: Record) -> Step:
     return Step(row["at"], f"{row['decision']} by {row['who']}", row["why"])
+
+
+def _spread(row: Record) -> Step:
+    """Where it was placed among all that wanted the same time."""
+    parts = [
+        f"wished {row['wished_at']:%Y-%m-%d %H:%M}",
+        f"set to {row['placed_at']:%Y-%m-%d %H:%M}: {float(row['per_hour']):g} an hour",
+        "beyond its tolerance" if row["beyond"] else None,
+    ]
+    return Step(row["spread_at"], "spread", _list(parts))
 
 
 def _list(parts: list[str | None]) -> str:
