@@ -14,11 +14,16 @@ from typing import Any
 import asyncpg
 import pytest
 
+from daemon.cli.outlook import foretell
+from daemon.cli.status import facts
 from daemon.config import parse_config
+from daemon.planning.looking import look
 from daemon.planning.spreader import Spreader
 from daemon.sandbox.app import Sandbox
 from daemon.store.database import Connection, Database
 from daemon.store.sql import query
+from daemon.store.status import snapshot
+from daemon.store.timeline import load
 from tests.daemons import plain_sandbox
 from tests.integration.stage import Stage
 from tests.support import toml, until
@@ -278,3 +283,23 @@ async def test_a_daemon_sends_what_it_has_spread_no_faster_than_planned(
     assert early == 0
     spans = [later["due_at"] - sooner["due_at"] for sooner, later in zip(rows, rows[20:], strict=False)]
     assert min(spans) > timedelta(seconds=1), "they all went at once"
+
+
+async def test_status_and_receipt_tell_when_it_ends_and_where_each_was_placed(
+    conn: Connection, database: Database
+) -> None:
+    at = sunday()
+    planned = await plan(conn, "clinic", 30, at)
+    await spreader(database).once(settle_seconds=0)
+    async with conn.transaction(isolation="repeatable_read", readonly=True):
+        seen = await look(conn)
+    config = parse_config(TOML)
+    future = foretell(seen, await snapshot(conn, 5), config, None)
+    (told,) = facts(await snapshot(conn, 5), config, None, future, 0, seen.planned)["planned"]
+    last = await conn.fetchval("select max(due_at) from duly.delivery_row")
+    assert (told["wished"], told["messages"], told["gone"], told["placed_until"]) == (at, 30, 0, last)
+    assert told["why"] == "no daemon is alive"
+    found = await load(conn, planned[-1])
+    assert found is not None
+    (step,) = [step for step in found.steps if step.what == "spread"]
+    assert step.detail == f"wished {at:%Y-%m-%d %H:%M}, set to {last:%Y-%m-%d %H:%M}: 100 an hour"
