@@ -15,6 +15,7 @@ from daemon.model import Channel, Delivery, InboundMessage, StatusUpdate
 from daemon.planning.campaigner import Campaigner
 from daemon.planning.planner import Planner
 from daemon.planning.registry import sources
+from daemon.planning.spreader import Spreader
 from daemon.platforms.base import Platform, Scheduling
 from daemon.platforms.registry import make_platform
 from daemon.queue.adaptive import Adaptive
@@ -158,6 +159,7 @@ class Runtime:
         )
         self.learner = Learner(database, lambda: self.config, self.schema.fits)
         self.campaigner = Campaigner(database, lambda: self.config, self.keys, self.schema.fits)
+        self.spreader = Spreader(database, lambda: self.config, self.schema.fits)
         self.auditor = Auditor(
             database, self.schema.fits, gather=lambda: self.logins.flush(everything=self.supervisor.stopping)
         )
@@ -194,6 +196,7 @@ class Runtime:
                 self.planner,
                 self.forwarder,
                 self.campaigner,
+                self.spreader,
                 self.fetcher,
             ],
             max_restarts=config.daemon.max_restarts,

@@ -11,6 +11,7 @@ from daemon.config import Config
 from daemon.planning.cohorts import Cohort, up_to
 from daemon.planning.forecast import Forecast, Known, Outlook, forecast
 from daemon.planning.looking import Seen
+from daemon.planning.spread_chart import Planned
 from daemon.store.status import Snapshot
 
 
@@ -51,7 +52,9 @@ def foretell(seen: Seen, found: Snapshot, config: Config, daemon: Mapping[str, A
         call_seconds=seen.call_seconds,
         present={account: speed["per_second"] for account, speed in (daemon or {}).get("speeds", {}).items()},
     )
-    return forecast(seen.at, seen.lots, seen.edges, [*seen.asked, *seen.busy], config, known)
+    return forecast(
+        seen.at, seen.lots, seen.edges, [*seen.asked, *seen.busy, *seen.last_minutes], config, known
+    )
 
 
 def part_facts(outlook: Outlook, future: Forecast) -> dict[str, Any]:
@@ -81,6 +84,21 @@ def cohort_facts(cohort: Cohort, outlook: Outlook, future: Forecast) -> dict[str
     }
 
 
+def planned_facts(planned: Planned, outlook: Outlook, future: Forecast) -> dict[str, Any]:
+    """For --json: of what was planned for one moment and spread. `outlook`: of the last of it."""
+    ends = future.moment(outlook.ends_seconds)
+    return {
+        "wished": planned.wished,
+        "messages": planned.messages,
+        "segments": planned.segments,
+        "gone": planned.gone,
+        "beyond_tolerance": planned.beyond,
+        "placed_until": planned.last_due,
+        "ends_at": None if ends is None else max(ends, planned.last_due),
+        "why": outlook.why,
+    }
+
+
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
 
@@ -95,7 +113,20 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         said.append(f"EXPIRES    {found['will_expire']:,} will expire unsent")
     said += [f"Due        {cohort_line(cohort, found['at'])}" for cohort in found["cohorts"]]
     said += [f"Next       {cohort_line(_in_our_zone(cohort), found['at'])}" for cohort in found["busy"]]
+    said += [f"Planned    {planned_line(planned)}" for planned in found["planned"]]
     return said
+
+
+def planned_line(planned: Mapping[str, Any]) -> str:
+    """`Sunday 29 Nov 18:00 UTC: 420 messages, 20 gone, ends about 22:40`."""
+    wished = planned["wished"].astimezone()
+    size = f"{planned['messages']:,} messages, {planned['gone']:,} gone"
+    if planned["ends_at"] is None:
+        end = f"nobody can say when it ends: {planned['why']}"
+    else:
+        end = f"ends about {when(planned['ends_at'], wished)}"
+    late = f"; {planned['beyond_tolerance']:,} beyond their tolerance" if planned["beyond_tolerance"] else ""
+    return f"{wished:%A %d %b %H:%M %Z}: {size}, {end}{late}"
 
 
 def _in_our_zone(cohort: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,11 +13,12 @@ import orjson
 import typer
 
 from daemon.cli.common import ConfigOption, JsonOption, configuration, connected, print_json, run_async, table
-from daemon.cli.outlook import cohort_facts, cohorts, foretell, lines, part_facts, when
+from daemon.cli.outlook import cohort_facts, cohorts, foretell, lines, part_facts, planned_facts, when
 from daemon.config import Config
 from daemon.model import Channel
 from daemon.planning.forecast import Forecast, Outlook
 from daemon.planning.looking import look
+from daemon.planning.spread_chart import Planned
 from daemon.queue.limiter import Rate
 from daemon.queue.rates import account_rate, workspace_rate
 from daemon.store.sql import query
@@ -60,17 +61,22 @@ def status(
                 seen = await look(conn, asked, category)
             runs = [dict(row) for row in await conn.fetch(query("plan_runs"), None, None, True)]
         future = await asyncio.to_thread(foretell, seen, found, settings, daemon)
-        return {**facts(found, settings, daemon, future, len(asked)), "planning": runs}
+        return {**facts(found, settings, daemon, future, len(asked), seen.planned), "planning": runs}
 
     found = run_async(work)
     print_json(found) if json else print(_written(found))
 
 
 def facts(
-    found: Snapshot, config: Config, daemon: Mapping[str, Any] | None, future: Forecast, asked: int
+    found: Snapshot,
+    config: Config,
+    daemon: Mapping[str, Any] | None,
+    future: Forecast,
+    asked: int,
+    planned: Sequence[Planned] = (),
 ) -> dict[str, Any]:
     """Everything for --json. `daemon`: what /readyz answers, None where nobody does; `asked`: so many of the
-    forecast's cohorts were asked for, the others are the next busy moments.
+    forecast's cohorts were asked for; then come the next busy moments, and one for each of `planned`.
     """
     halted = [lane for lane in found.lanes if not _moves(lane, config, daemon)]
     together = found.together
@@ -85,7 +91,11 @@ def facts(
         "segments_per_second": round(together.minute_segments / 60, 2),
         **part_facts(future.total, future),
         "cohorts": told[:asked],
-        "busy": told[asked:],
+        "busy": told[asked : len(told) - len(planned)],
+        "planned": [
+            planned_facts(each, outlook, future)
+            for each, (_, outlook) in zip(planned, future.cohorts[len(told) - len(planned) :], strict=True)
+        ],
         "workspaces": [
             _workspace(name, found, config, future)
             for name in sorted({*found.workspaces, *config.workspaces})

@@ -48,6 +48,9 @@ class AccountConfig(Section):
     burst: Burst | None = Field(default=None, examples=[25])
     """Segments that may go at once. None: evenly spread, at most a twentieth of a second's."""
 
+    planned_per_hour: Annotated[float, Field(ge=1, le=10_000_000)] = 100.0
+    """Segments an hour that what is planned (series, campaigns) is spread by; never more than the limits let go."""
+
     concurrency: int = Field(default=50, ge=1, le=2000)
     """Calls in flight at once, at most."""
 

@@ -127,6 +127,7 @@ async def load(conn: Connection, delivery_id: UUID, keys: DataKeys | None = None
     steps += [_handed_over(r) for r in handed]
     steps += [_recall(r) for r in await conn.fetch(query("delivery_recalls"), delivery_id)]
     steps += [_response(r) for r in await conn.fetch(query("delivery_responses"), delivery_id)]
+    steps += [_spread(r) for r in await conn.fetch(query("delivery_spread"), delivery_id)]
     given = await conn.fetchval(query("delivery_zone"), delivery_id)
     waits_there = row["state"] == "sending" and any(
         r["ended_at"] is None and r["provider_id"] for r in handed
@@ -263,6 +264,16 @@ _RESPONSES = {
 def _response(row: Record) -> Step:
     times = f"{row['times']} times" if row["times"] > 1 else None
     return Step(row["at"], _RESPONSES[row["kind"]], _list([times, row["via"] and f"by {row['via']}"]))
+
+
+def _spread(row: Record) -> Step:
+    """Where it was placed among all that wanted the same time."""
+    parts = [
+        f"wished {row['wished_at']:%Y-%m-%d %H:%M}",
+        f"set to {row['placed_at']:%Y-%m-%d %H:%M}: {float(row['per_hour']):g} an hour",
+        "beyond its tolerance" if row["beyond"] else None,
+    ]
+    return Step(row["spread_at"], "spread", _list(parts))
 
 
 def _list(parts: list[str | None]) -> str:

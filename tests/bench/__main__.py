@@ -24,12 +24,14 @@ from tests.bench import (
     rules,
     scale_out,
     send,
+    spreading,
 )
 from tests.bench.harness import Result, failed, shared_server
 from tests.bench.report import as_json, show
 
 _ALL = (
-    send, peers, queue, rules, enqueue, latency, backlog, fairness, limits, scale_out, memory, planner, learning,
+    send, peers, queue, rules, enqueue, latency, backlog, fairness, limits, scale_out, memory, planner, spreading,
+    learning,
 )  # fmt: skip
 # What hangs is reported as failed, and the other lines still get their figures.
 _LONGEST_SECONDS, _LONGEST_QUICK_SECONDS = 900, 90

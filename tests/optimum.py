@@ -1,0 +1,148 @@
+"""Generated weeks of wishes, and the optimum of their spreading as a linear model, to compare with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.optimize import linprog
+from scipy.sparse import csr_array
+
+from daemon.planning.slot_board import Kind, Opening
+from daemon.planning.spreading import Wish
+
+HOUR = 12  # slots of five minutes
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """Some days of wishes around a rush, and the segments that each slot takes."""
+
+    wishes: list[Wish]
+    capacity: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Optimum:
+    """What no spreading can better: segments beyond tolerance by priority, then slots of lateness of all segments."""
+
+    beyond: dict[int, float]
+    lateness: float
+
+
+def week(seed: int, *, long_texts: bool = False, crowd: int = 1500) -> Week:
+    """A rush at one moment of several zones and smaller ones around it, in several workspaces, with tolerances,
+    quiet hours, all priorities, and some capacity that others have taken. `long_texts`: of up to three segments.
+    """
+    dice = random.Random(seed)
+    per_hour = dice.choice([50, 100, 200, 400]) * (3 if long_texts else 1)
+    zones = dice.sample(range(-2, 3), dice.randint(1, 3))
+    night = dice.choice([None, (21, 8), (22, 7)])
+    tolerances = [
+        (dice.choice([0, 0, 6, 12, 24]), dice.choice([6, 12, 24, 48])) for _ in range(dice.randint(1, 3))
+    ]
+    wishes = []
+    for nth in range(dice.randint(4, 18)):
+        zone = dice.choice(zones)
+        at = (
+            (18 - zone) * HOUR
+            if dice.random() < 0.6
+            else (dice.randint(9, 20) - zone) * HOUR + dice.randint(0, 11)
+        )
+        at = max(0, at)
+        earlier, later = dice.choice(tolerances)
+        share = crowd if dice.random() < 0.25 else crowd // 12
+        wishes.append(
+            Wish(
+                f"workspace {nth % dice.randint(1, 5)}",
+                Kind(
+                    dice.choice([1, 2, 2, 3, 3, 3]),
+                    at,
+                    max(0, at - earlier),
+                    at + later,
+                    dice.choice([1, 1, 2, 3]) if long_texts else 1,
+                    night and opening(*night, zone),
+                ),
+                dice.randint(1, share * per_hour // 300 + 1),
+            )
+        )
+    # As much time as all of it needs, beside the nights.
+    total = sum(wish.messages * wish.kind.segments for wish in wishes)
+    slots = (total * HOUR // per_hour) * 3 + 2 * DAY
+    taken = [dice.randint(0, per_hour // HOUR // 2) if dice.random() < 0.2 else 0 for _ in range(slots)]
+    whole = [(nth + 1) * per_hour // HOUR - nth * per_hour // HOUR for nth in range(slots)]
+    return Week(wishes, [all_ - part for all_, part in zip(whole, taken, strict=True)])
+
+
+def opening(begins: int, ends: int, zone: int = 0, days: int = 30) -> Opening:
+    """What quiet hours from one hour to another of the next day leave open, at so many hours from UTC."""
+    nights = [(day * 24 + begins - zone, day * 24 + 24 + ends - zone) for day in range(-2, days)]
+    stretches = [
+        (max(0, before * HOUR), after * HOUR) for (_, before), (after, _) in pairwise(nights) if after > 0
+    ]
+    return Opening(tuple(since for since, _ in stretches), tuple(until for _, until in stretches))
+
+
+def optimum(of: Week) -> Optimum:
+    """Solves it exactly for segments that may be parted, as a flow from wishes to slots: first the fewest beyond
+    tolerance, priority by priority, then the least lateness with these.
+    """
+    pairs = [
+        (nth, slot)
+        for nth, wish in enumerate(of.wishes)
+        for slot in wish.kind.slots(max(0, wish.kind.earliest), len(of.capacity) - 1)
+    ]
+    kinds = [wish.kind for wish in of.wishes]
+    many, slots = len(of.wishes), len(of.capacity)
+    rows, columns = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+    nths = np.arange(len(pairs))
+    ones = np.ones(len(pairs))
+    all_placed = csr_array((ones, (rows, nths)), shape=(many, len(pairs)))
+    room = csr_array((ones, (columns, nths)), shape=(slots, len(pairs)))
+    demand = np.array([wish.messages * wish.kind.segments for wish in of.wishes], dtype=float)
+    late = np.array([kinds[nth].late(slot) for nth, slot in pairs], dtype=float)
+    over = np.array([slot > kinds[nth].latest for nth, slot in pairs], dtype=float)
+    priority = np.array([kinds[nth].priority for nth, _ in pairs])
+    limits, bounds = [room], [np.array(of.capacity, dtype=float)]
+
+    def least(cost: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+        found = linprog(
+            cost,
+            A_ub=_stacked(limits),
+            b_ub=np.concatenate(bounds),
+            A_eq=all_placed,
+            b_eq=demand,
+            method="highs",
+        )
+        assert found.status == 0, found.message
+        return float(found.fun)
+
+    beyond = {}
+    for each in sorted({kind.priority for kind in kinds}):
+        cost = over * (priority == each)
+        beyond[each] = round(least(cost), 6)
+        limits.append(csr_array(cost.reshape(1, -1)))
+        bounds.append(np.array([beyond[each] + 1e-6]))
+    return Optimum(beyond, least(late))
+
+
+def _stacked(parts: Sequence[csr_array]) -> csr_array:
+    from scipy.sparse import vstack
+
+    return csr_array(vstack(parts))
+
+
+def in_segments(of: Week, placed: Sequence[dict[int, int]]) -> tuple[dict[int, int], int]:
+    """The same two figures of a spreading that has placed all."""
+    beyond = {wish.kind.priority: 0 for wish in of.wishes}
+    late = 0
+    for wish, slots in zip(of.wishes, placed, strict=True):
+        for slot, messages in slots.items():
+            segments = messages * wish.kind.segments
+            late += wish.kind.late(slot) * segments
+            beyond[wish.kind.priority] += segments if slot > wish.kind.latest else 0
+    return beyond, late
