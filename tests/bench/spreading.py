@@ -23,7 +23,7 @@ _MANY, _FEW = 150, 8
 
 async def run(*, quick: bool) -> dict[str, Result]:
     """The line `spreading`."""
-    return await asyncio.to_thread(_measure, _FEW if quick else _MANY, 50_000 if quick else 1_000_000)
+    return await asyncio.to_thread(_measure, _FEW if quick else _MANY, 4_000 if quick else 1_000_000)
 
 
 def _measure(weeks: int, messages: int) -> dict[str, Result]:
