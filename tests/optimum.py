@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import linprog
+from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
 from daemon.planning.slot_board import Kind, Opening
@@ -91,49 +92,60 @@ def optimum(of: Week) -> Optimum:
     """Solves it exactly for segments that may be parted, as a flow from wishes to slots: first the fewest beyond
     tolerance, priority by priority, then the least lateness with these.
     """
+    found = _solve(of, whole=False)
+    assert found is not None
+    return found
+
+
+def whole_optimum(of: Week, seconds: float = 30.0) -> Optimum:
+    """The same for messages that stay whole, as an integer model; raises `TimeoutError` if one of its steps takes longer."""
+    found = _solve(of, whole=True, seconds=seconds)
+    if found is None:
+        raise TimeoutError("the integer model takes too long")
+    return found
+
+
+def _solve(of: Week, *, whole: bool, seconds: float = math.inf) -> Optimum | None:
+    kinds = [wish.kind for wish in of.wishes]
     pairs = [
         (nth, slot)
-        for nth, wish in enumerate(of.wishes)
-        for slot in wish.kind.slots(max(0, wish.kind.earliest), len(of.capacity) - 1)
+        for nth, kind in enumerate(kinds)
+        for slot in kind.slots(max(0, kind.earliest), len(of.capacity) - 1)
     ]
-    kinds = [wish.kind for wish in of.wishes]
-    many, slots = len(of.wishes), len(of.capacity)
     rows, columns = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
-    nths = np.arange(len(pairs))
-    ones = np.ones(len(pairs))
-    all_placed = csr_array((ones, (rows, nths)), shape=(many, len(pairs)))
-    room = csr_array((ones, (columns, nths)), shape=(slots, len(pairs)))
-    demand = np.array([wish.messages * wish.kind.segments for wish in of.wishes], dtype=float)
-    late = np.array([kinds[nth].late(slot) for nth, slot in pairs], dtype=float)
-    over = np.array([slot > kinds[nth].latest for nth, slot in pairs], dtype=float)
+    nths, ones = np.arange(len(pairs)), np.ones(len(pairs))
+    lengths = np.array([kinds[nth].segments for nth, _ in pairs], dtype=float)
+    messages = np.array([wish.messages for wish in of.wishes], dtype=float)
+    all_placed = csr_array((ones, (rows, nths)), shape=(len(kinds), len(pairs)))
+    room = csr_array((lengths, (columns, nths)), shape=(len(of.capacity), len(pairs)))
+    limits = [
+        LinearConstraint(all_placed, messages, messages),
+        LinearConstraint(room, -np.inf, np.array(of.capacity, dtype=float)),
+    ]
+    late = lengths * np.array([kinds[nth].late(slot) for nth, slot in pairs])
+    over = lengths * np.array([slot > kinds[nth].latest for nth, slot in pairs])
     priority = np.array([kinds[nth].priority for nth, _ in pairs])
-    limits, bounds = [room], [np.array(of.capacity, dtype=float)]
 
-    def least(cost: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
-        found = linprog(
+    def least(cost: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
+        found = milp(
             cost,
-            A_ub=_stacked(limits),
-            b_ub=np.concatenate(bounds),
-            A_eq=all_placed,
-            b_eq=demand,
-            method="highs",
+            constraints=limits,
+            integrality=int(whole),
+            bounds=Bounds(0, np.inf),
+            options={"time_limit": seconds, "mip_rel_gap": 0.002},
         )
-        assert found.status == 0, found.message
-        return float(found.fun)
+        return float(found.fun) if found.status == 0 else None
 
     beyond = {}
     for each in sorted({kind.priority for kind in kinds}):
         cost = over * (priority == each)
-        beyond[each] = round(least(cost), 6)
-        limits.append(csr_array(cost.reshape(1, -1)))
-        bounds.append(np.array([beyond[each] + 1e-6]))
-    return Optimum(beyond, least(late))
-
-
-def _stacked(parts: Sequence[csr_array]) -> csr_array:
-    from scipy.sparse import vstack
-
-    return csr_array(vstack(parts))
+        fewest = least(cost)
+        if fewest is None:
+            return None
+        beyond[each] = round(fewest, 6)
+        limits.append(LinearConstraint(csr_array(cost.reshape(1, -1)), -np.inf, beyond[each] + 1e-6))
+    lateness = least(late)
+    return None if lateness is None else Optimum(beyond, lateness)
 
 
 def in_segments(of: Week, placed: Sequence[dict[int, int]]) -> tuple[dict[int, int], int]:

@@ -1,30 +1,18 @@
-"""The slots of one account, and what is placed in them: whoever finds their time full may have others move. Pure.
+"""The slots of one account and what is placed in them. Pure.
 
-Times are numbers of slots. What is placed within its tolerance may be moved within it for somebody else's sake, over
-any number of others; nobody is ever moved beyond it. So it does not matter in which order messages come for how many
-are placed within their tolerance (they are the independent sets of a transversal matroid), and the order is free to
-be fair.
+Times are numbers of slots. Who finds their tolerance full has others move within theirs, over any number of others;
+nobody is moved beyond it but for a higher priority. What fits within the tolerances is an independent set of a
+transversal matroid: so it is the most there can be, of priority 1 before 2 before 3, in whichever order it is sought.
 """
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
-# What a slot of lateness weighs for the choice of who moves: all about the same, and among these the higher
-# priorities more, so that they stay where they wanted to be.
-_WEIGHTS = {1: 1100, 2: 1010, 3: 1001}
-# What it weighs to be beyond tolerance: more than any lateness, and than any number of lower priorities in a chain.
-_BEYOND = {1: 10**20, 2: 10**16, 3: 10**12}
-LOWEST = max(_WEIGHTS)
-# Who has looked in vain for others to move looks again when the first slot with room is so much later.
-_AGAIN = 6
-# So many slots are looked at to make less lateness, about; and as many in the end. It bounds the time that huge days
-# take; for room within the tolerance everything is looked at.
-_LOOKS = 300_000
+# What it weighs to be beyond tolerance: more than any lateness, and than any number of lower priorities.
+_BEYOND = {1: 10**20, 2: 10**15, 3: 10**10}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +26,10 @@ class Opening:
         """The first open slot that is not before this one."""
         nth = bisect_right(self.ends, slot)
         return None if nth == len(self.ends) else max(slot, self.begins[nth])
+
+    def last(self, slot: int) -> int:
+        """The last slot of the stretch that this open slot is in."""
+        return self.ends[bisect_right(self.ends, slot)] - 1
 
     def previous(self, slot: int) -> int | None:
         """The last open slot that is not after this one."""
@@ -65,9 +57,15 @@ class Kind:
         return max(0, slot - self.wished)
 
     def cost(self, slot: int) -> int:
-        """What it weighs to be placed there; no less the later it is."""
-        return self.late(slot) * _WEIGHTS[self.priority] + (
-            _BEYOND[self.priority] if slot > self.latest else 0
+        """What it weighs to have one message there: its segments' lateness; beyond tolerance, more than any lateness."""
+        return self.segments * (self.late(slot) + (_BEYOND[self.priority] if slot > self.latest else 0))
+
+    def may_go(self, slot: int) -> bool:
+        """Whether it is not too early, too late or quiet."""
+        return (
+            slot >= self.earliest
+            and (self.expires is None or slot < self.expires)
+            and (self.opening is None or self.opening.next(slot) == slot)
         )
 
     def last(self, slots: int, *, beyond: bool) -> int:
@@ -86,276 +84,175 @@ class Kind:
             slot = self.opening.next(slot + 1)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Step:
-    """One of a chain of moves: so many of a kind go from the slot before to `slot`."""
+    """So many of a wish go from a slot, or from nowhere yet, to another."""
 
-    slot: int
-    kind: int
-    units: int
+    since: int | None
+    to: int
+    nth: int
+    messages: int
 
 
-@dataclass(slots=True)
-class _Reached:
-    """How the search has come to a slot, and how many segments must find room there."""
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Moves that make room, the last first; at its end is room, or somebody who loses their place."""
 
-    cost: int
-    needs: int
-    kind: int
-    units: int
-    since: int | None = None
+    steps: list[_Step]
+    loser: int | None = None
+    lost: int = 0
 
 
 @dataclass(slots=True)
 class Board:
-    """`free`: the segments that each slot has left. Whoever is placed is known by a number, the holder's."""
+    """`kinds` and `placed` (slot → messages) of each wish. `without`: its messages that have no place."""
 
-    free: list[int]
     kinds: Sequence[Kind]
-    _held: list[dict[int, dict[int, int]]] = field(init=False)  # slot → kind → holder → messages
-    _after: dict[int, list[int]] = field(init=False, default_factory=dict)  # by segments: see _find
-    _before: dict[int, list[int]] = field(init=False, default_factory=dict)
-    _dead: dict[int, bytearray] = field(init=False, default_factory=dict)
-    _in_vain: dict[int, int] = field(init=False, default_factory=dict)  # kind → first slot with room
-    _looked: int = field(init=False, default=0)
-    _early: bool = field(init=False)  # whether anybody may go early
-    _alike: bool = field(init=False)  # whether all are equally long
+    capacity: Sequence[int]
+    placed: list[dict[int, int]]
+    without: list[int]
+    free: list[int] = field(init=False)
+    at: list[dict[int, int]] = field(init=False)  # slot → wish → messages
+    _full: dict[tuple[int, int], set[int]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._held = [{} for _ in self.free]
-        self._alike = len({kind.segments for kind in self.kinds}) == 1
-        self._close()
-        self._early = any(kind.earliest < kind.wished for kind in self.kinds)
+        self.free = list(self.capacity)
+        self.at = [{} for _ in self.free]
+        for nth, of in enumerate(self.placed):
+            for slot, messages in of.items():
+                self.at[slot][nth] = messages
+                self.free[slot] -= messages * self.kinds[nth].segments
 
-    def _close(self) -> None:
-        """Takes away the slots in which nobody may go."""
-        of_use = bytearray(len(self.free))
-        for kind in self.kinds:
-            begin, end = max(0, kind.earliest), kind.last(len(self.free), beyond=True)
-            begins = (begin,) if kind.opening is None else kind.opening.begins
-            ends = (end + 1,) if kind.opening is None else kind.opening.ends
-            for since, until in zip(begins, ends, strict=True):
-                since, until = max(since, begin), min(until, end + 1)
-                of_use[since:until] = b"\1" * max(0, until - since)
-        self.free = [room if use else 0 for room, use in zip(self.free, of_use, strict=True)]
+    def take(self, nth: int, slot: int, messages: int) -> None:
+        """Takes messages of a wish out of a slot."""
+        left = self.at[slot][nth] - messages
+        if left:
+            self.at[slot][nth] = self.placed[nth][slot] = left
+        else:
+            del self.at[slot][nth], self.placed[nth][slot]
+        self.free[slot] += messages * self.kinds[nth].segments
 
-    def placed(self) -> Iterator[tuple[int, int, int]]:
-        """Slot, holder, messages; of a holder in a slot perhaps twice."""
-        for slot, held in enumerate(self._held):
-            for holders in held.values():
-                for holder, messages in holders.items():
-                    yield slot, holder, messages
+    def put(self, nth: int, slot: int, messages: int) -> None:
+        """Places them there."""
+        self.at[slot][nth] = self.placed[nth][slot] = self.at[slot].get(nth, 0) + messages
+        self.free[slot] -= messages * self.kinds[nth].segments
 
-    def admit(
-        self, number: int, holder: int, messages: int, *, beyond: bool = False, pushing: bool = False
-    ) -> int:
-        """Places messages of a kind within their tolerance, each as little late as can be. Returns for how many there
-        is no room, whoever moves. `beyond`: after it, too, until they expire or the slots end. `pushing`: lower
-        priorities move for it although as much lateness comes of it.
-        """
-        kind = self.kinds[number]
-        last = kind.last(len(self.free), beyond=beyond)
-        while messages:
-            slot = self._on_time(kind)
-            if slot is None:
-                slot = self._first(kind, max(0, kind.earliest, kind.wished + 1), last)
-                if slot is None or self._worth_a_search(number, slot, pushing):
-                    limit = None if slot is None else kind.cost(slot)
-                    chain = self._search(number, limit, beyond=beyond)
-                    if chain is not None:
-                        messages -= self._follow(chain, holder, messages)
-                        continue
-                    if slot is not None:
-                        self._in_vain[number] = slot
-            if slot is None:
-                return messages
-            messages -= self._put(number, holder, slot, messages)
-        return 0
+    def admit(self) -> None:
+        """Places within tolerance what is without a place, as far as there is room, whoever moves."""
+        for nth in sorted(range(len(self.kinds)), key=lambda nth: self.kinds[nth].priority):
+            while self.without[nth]:
+                chain = self._search(nth)
+                if chain is None:
+                    break
+                self.without[nth] -= self._follow(chain, self.without[nth])
 
-    def improve(self) -> None:
-        """Looks for each that is late whether less lateness comes of another slot, now that all have one; the latest
-        first, and as long as something is found. Without quiet hours and early tolerances there is nothing to find.
-        """
-        if not (self._early or any(kind.opening for kind in self.kinds)):
-            return
-        # Until this slot somebody early might change places with somebody late.
-        swaps = max((kind.wished for kind in self.kinds if kind.earliest < kind.wished), default=-1)
-        found = True
-        while found:
-            found = False
-            in_vain: set[int] = set()  # nor is there anything for what is less late
-            for slot in range(len(self.free) - 1, -1, -1):
-                for number, holder in [(n, h) for n, held in self._held[slot].items() for h in held]:
-                    kind = self.kinds[number]
-                    if self._looked > 2 * _LOOKS or not kind.late(slot):
-                        continue
-                    if (slot > swaps and number in in_vain) or not (
-                        swaps >= 0 or self._room_before(kind, slot)
-                    ):
-                        continue
-                    if self._better(number, holder, slot):
-                        found = True
-                    elif slot > swaps:
-                        in_vain.add(number)
-
-    def _room_before(self, kind: Kind, slot: int) -> bool:
-        """Whether there is a slot with room that would be less late."""
-        return any(self.free[at] for at in range(max(0, kind.earliest), slot))
-
-    def _better(self, number: int, holder: int, slot: int) -> bool:
-        kind = self.kinds[number]
-        holders = self._held[slot].get(number, {})
-        many = holders.get(holder, 0) if self._alike else min(1, holders.get(holder, 0))
-        if not many:
-            return True  # it has moved for others meanwhile
-        self._take(number, holder, slot, many)
-        chain = self._search(number, kind.cost(slot), beyond=True)
-        moved = 0 if chain is None else self._follow(chain, holder, many)
-        if moved < many:
-            self._put(number, holder, slot, many - moved)
-        return moved > 0
-
-    def _take(self, number: int, holder: int, slot: int, messages: int) -> None:
-        holders = self._held[slot][number]
-        holders[holder] -= messages
-        if not holders[holder]:
-            del holders[holder]
-        if not holders:
-            del self._held[slot][number]
-        self.free[slot] += messages * self.kinds[number].segments
-
-    def _put(self, number: int, holder: int, slot: int, messages: int) -> int:
-        many = min(messages, self.free[slot] // self.kinds[number].segments)
-        holders = self._held[slot].setdefault(number, {})
-        holders[holder] = holders.get(holder, 0) + many
-        self.free[slot] -= many * self.kinds[number].segments
-        return many
-
-    # Where there is room.
-
-    def _on_time(self, kind: Kind) -> int | None:
-        """The last slot with room until the wished one."""
-        slot: int | None = min(kind.wished, kind.latest, len(self.free) - 1)
-        while slot is not None and slot >= max(0, kind.earliest):
-            found = self._find(self._before, slot, kind.segments, -1)
-            slot = found if kind.opening is None else kind.opening.previous(found)
-            if slot == found:
-                return slot if slot >= max(0, kind.earliest) else None
-        return None
-
-    def _first(self, kind: Kind, slot: int | None, until: int) -> int | None:
-        """The first slot with room, from `slot` to `until`."""
-        until = min(until, len(self.free) - 1)
-        while slot is not None and slot <= until:
-            found = self._find(self._after, slot, kind.segments, 1)
-            slot = found if kind.opening is None else kind.opening.next(found)
-            if slot == found:
-                return slot if slot <= until else None
-        return None
-
-    def _find(self, links: dict[int, list[int]], slot: int, segments: int, step: int) -> int:
-        """The next slot with room for so many, -1 or the number of slots where there is none: each slot has a link
-        to one that is not beyond it, which is shortened whenever it is followed. What becomes free again, when longer
-        messages move, may be overlooked.
-        """
-        link = links.setdefault(segments, list(range(len(self.free) + 2)))  # by slot + 1
-        at = slot + 1
-        while True:
-            while link[at] != at:
-                link[at] = link[link[at]]
-                at = link[at]
-            if at == 0 or at == len(self.free) + 1 or self.free[at - 1] >= segments:
-                return at - 1
-            link[at] = at + step
-
-    # Who moves.
-
-    def _worth_a_search(self, number: int, slot: int, pushing: bool) -> bool:
-        """Whether somebody's moving could make less lateness than placing it here, the first slot with room."""
-        kind = self.kinds[number]
-        if self._looked > _LOOKS or slot <= self._in_vain.get(number, -_AGAIN) + _AGAIN:
-            return False
-        if pushing or (self._early and slot <= kind.latest):
-            return True
-        return self._find(self._after, max(0, kind.wished, kind.earliest), kind.segments, 1) < slot
-
-    def _search(self, number: int, limit: int | None, *, beyond: bool) -> list[_Step] | None:
-        """The chain of moves that makes room for one message of a kind, with the least lateness in all, as weighed, and
-        less than `limit`; None where there is none. `beyond`: also to slots beyond their tolerance.
-        """
-        kind = self.kinds[number]
-        reached: dict[int, _Reached] = {}
-        heap: list[tuple[int, int]] = []
-        dead = [slots for segments, slots in self._dead.items() if segments <= kind.segments and not beyond]
-
-        def reach(to: Kind, found: _Reached, now: int) -> None:
-            for slot in to.slots(max(0, to.earliest), to.last(len(self.free), beyond=beyond)):
-                cost = found.cost + max(0, to.cost(slot) - now) * found.units
-                if limit is not None and cost >= limit:
-                    break  # and those after it are later
-                self._looked += 1
-                known = reached.get(slot)
-                if (known is None or cost < known.cost) and not any(slots[slot] for slots in dead):
-                    reached[slot] = _Reached(cost, found.needs, found.kind, found.units, found.since)
-                    heapq.heappush(heap, (cost, slot))
-
-        reach(kind, _Reached(0, kind.segments, number, 1), 0)
-        seen: set[int] = set()
-        moved: set[tuple[int, bool]] = set()  # by whether they are beyond their tolerance already
-        while heap:
-            cost, slot = heapq.heappop(heap)
-            here = reached[slot]
-            if slot in seen or cost > here.cost:
+    def place_after(self) -> None:
+        """Places the rest beyond tolerance, as early as there is room."""
+        for nth, kind in enumerate(self.kinds):
+            if not self.without[nth]:
                 continue
-            seen.add(slot)
-            if self.free[slot] >= here.needs:
-                return _chain(reached, slot)
-            for mover, holders in self._held[slot].items():
-                other = self.kinds[mover]
-                units = -(-(here.needs - self.free[slot]) // other.segments)
-                mover_at = mover, slot > other.latest
-                if mover_at not in moved and sum(holders.values()) >= units:
-                    moved.add(mover_at)
-                    reach(other, _Reached(cost, units * other.segments, mover, units, slot), other.cost(slot))
-        if limit is None and not beyond:
-            # Nobody leaves these slots any more: nothing becomes free again.
-            for slot in seen:
-                self._dead.setdefault(kind.segments, bytearray(len(self.free)))[slot] = 1
-        return None
+            for slot in kind.slots(max(0, kind.latest + 1), kind.last(len(self.free), beyond=True)):
+                many = min(self.without[nth], self.free[slot] // kind.segments)
+                if many:
+                    self.put(nth, slot, many)
+                    self.without[nth] -= many
+                if not self.without[nth]:
+                    break
 
-    def _follow(self, chain: Sequence[_Step], holder: int, messages: int) -> int:
-        """Moves along it and places as many as one walk does, at least one. Returns how many."""
-        first = chain[0]
+    def _search(self, nth: int) -> _Chain | None:
+        """The shortest chain that makes room for one message within its tolerance."""
+        kind = self.kinds[nth]
+        reached: dict[int, _Step] = {}
+        queue: list[int] = []
+        moved: set[tuple[int, bool]] = set()  # by whether they are beyond their tolerance already
+        full: set[int] = set()
+        for (priority, segments), slots in self._full.items():
+            if priority <= kind.priority and segments <= kind.segments:
+                full |= slots
+
+        def reach(mover: int, messages: int, since: int | None, *, beyond: bool) -> int | None:
+            to = self.kinds[mover]
+            begin = max(0, to.latest + 1 if beyond else to.earliest)
+            for slot in to.slots(begin, to.last(len(self.free), beyond=beyond)):
+                if slot not in reached and slot not in full:
+                    reached[slot] = _Step(since, slot, mover, messages)
+                    if self.free[slot] >= messages * to.segments:
+                        return slot
+                    queue.append(slot)
+            return None
+
+        end = reach(nth, 1, None, beyond=False)
+        for slot in queue:  # which grows meanwhile
+            if end is not None:
+                break
+            for mover, messages in self._makers_of_room(reached[slot]):
+                beyond = slot > self.kinds[mover].latest
+                if (mover, beyond) not in moved:
+                    moved.add((mover, beyond))
+                    end = reach(mover, messages, slot, beyond=beyond)
+                    if end is not None:
+                        break
+        if end is not None:
+            return _Chain(_steps(reached, end))
+        losers = [
+            (
+                self.kinds[mover].priority,
+                -messages * self.kinds[mover].segments,
+                self.at[slot][mover],
+                slot,
+                mover,
+            )
+            for slot in queue
+            for mover, messages in self._makers_of_room(reached[slot])
+            if self.kinds[mover].priority > kind.priority and slot <= self.kinds[mover].latest
+        ]
+        if not losers:
+            self._full.setdefault((kind.priority, kind.segments), set()).update(queue)
+            return None
+        _, segments, _, slot, loser = max(losers)
+        return _Chain(_steps(reached, slot), loser, -segments // self.kinds[loser].segments)
+
+    def _makers_of_room(self, step: _Step) -> Iterator[tuple[int, int]]:
+        """Who could make the room for it by leaving its slot, and how many of them would have to."""
+        needs = step.messages * self.kinds[step.nth].segments - self.free[step.to]
+        for mover, there in self.at[step.to].items():
+            messages = -(-needs // self.kinds[mover].segments)
+            if there >= messages:
+                yield mover, messages
+
+    def _follow(self, chain: _Chain, most: int) -> int:
+        """Moves along it, and places as many as one walk does, at least one. Returns how many."""
+        last = chain.steps[0]
+        sizes = {step.messages * self.kinds[step.nth].segments for step in chain.steps}
+        if chain.loser is not None:
+            sizes.add(chain.lost * self.kinds[chain.loser].segments)
         many = 1
-        sizes = [step.units * self.kinds[step.kind].segments for step in chain]
-        if sizes == sorted(sizes):  # each that moves makes as much room as it is asked for
-            moving = [
-                sum(self._held[before.slot][step.kind].values()) // step.units
-                for before, step in pairwise(chain)
-            ]
-            many = max(1, min([messages, self.free[chain[-1].slot] // sizes[-1], *moving]))
-        for before, step in reversed(list(pairwise(chain))):
-            self._move(step.kind, before.slot, step.slot, step.units * many)
-        self._put(first.kind, holder, first.slot, many)
+        if len(sizes) == 1:
+            many = min(
+                most,
+                self.free[last.to] // min(sizes)
+                if chain.loser is None
+                else self.at[last.to][chain.loser] // chain.lost,
+                *(
+                    self.at[step.since][step.nth] // step.messages
+                    for step in chain.steps
+                    if step.since is not None
+                ),
+            )
+        if chain.loser is not None:
+            self.take(chain.loser, last.to, chain.lost * many)
+            self.without[chain.loser] += chain.lost * many
+        for step in chain.steps:
+            if step.since is not None:
+                self.take(step.nth, step.since, step.messages * many)
+            self.put(step.nth, step.to, step.messages * many)
         return many
 
-    def _move(self, number: int, since: int, to: int, messages: int) -> None:
-        """Of the holders with the most in that slot first."""
-        holders = self._held[since][number]
-        while messages:
-            holder = max(holders, key=lambda each: holders[each])
-            below = max((n for each, n in holders.items() if each != holder), default=0)
-            many = min(messages, holders[holder], max(1, holders[holder] - below))
-            self._take(number, holder, since, many)
-            self._put(number, holder, to, many)
-            messages -= many
 
-
-def _chain(reached: dict[int, _Reached], end: int) -> list[_Step]:
+def _steps(reached: dict[int, _Step], end: int) -> list[_Step]:
     steps: list[_Step] = []
     slot: int | None = end
     while slot is not None:
-        here = reached[slot]
-        steps.append(_Step(slot, here.kind, here.units))
-        slot = here.since
-    return steps[::-1]
+        steps.append(reached[slot])
+        slot = reached[slot].since
+    return steps

@@ -160,7 +160,7 @@ class _Pass:
             slots = self._slots(rows, per_hour)
             taken = await self._taken(ids, channels, slots)
             wishes, keys = self._wishes(rows, slots, per_hour)
-            found = await asyncio.to_thread(spread, wishes, slots.capacity(per_hour, taken))
+            found = await self._solve(wishes, slots.capacity(per_hour, taken))
             times = _Times(slots, wishes, found, per_hour)
             placed = await self._write(ids, channels, keys, times, per_hour, stopping)
             self.beyond = sum(
@@ -261,6 +261,14 @@ class _Pass:
             await self._keep_turn(conn)
             row = await conn.fetchval(query("spread_write"), *columns, self._account, self._token, per_hour)
         return int(row)
+
+    async def _solve(self, wishes: list[Wish], capacity: list[int]) -> Spread:
+        """In a thread, and keeps the turn for as long as it takes: seconds, more on a busy machine."""
+        solving = asyncio.create_task(asyncio.to_thread(spread, wishes, capacity))
+        while not (await asyncio.wait([solving], timeout=_TURN_SECONDS / 3))[0]:
+            async with self._database.acquire() as conn:
+                await self._keep_turn(conn)
+        return solving.result()
 
     async def _keep_turn(self, conn: Connection) -> None:
         if await conn.fetchrow(query("spread_take"), self._account, self._token, _TURN_SECONDS) is None:

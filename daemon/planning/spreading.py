@@ -3,25 +3,28 @@
 What is equal is counted, not listed: a day of a million messages is some thousand wishes. The objective, in this order:
 
 1. The fewest messages beyond their tolerance, of priority 1 before 2 before 3.
-2. The least lateness: how long after its wished time each goes. Early within the tolerance is not late, but nobody goes
-   earlier than it takes to keep somebody on time, nor is anybody moved for nothing.
+2. The least lateness: how long after its wished time each segment goes. Early within the tolerance is not late, but
+   nobody goes earlier than it takes to keep somebody on time.
 3. Among those, the higher priorities wait least, and within a priority the workspaces take turns: one with a few
    messages does not wait behind another's thousands.
 
-Turns are taken in the order of priorities; whoever finds their tolerance full has others move within theirs (see
-slot_board.py). What has no room within its tolerance comes after all that has, as early as there is room.
+A sweep over the slots (sweep.py) finds out how many fit within their tolerances; whoever does not has others move, if
+that helps (slot_board.py). A second sweep places these, and the others after their tolerance. Moves for less lateness
+follow (improving.py, packing.py).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from daemon.planning.slot_board import LOWEST, Board, Kind
+from daemon.planning.improving import improve
+from daemon.planning.packing import pack
+from daemon.planning.slot_board import Board, Kind
+from daemon.planning.sweep import Job, sweep
 
-# So many turns in all, about: with more messages, each turn places several.
-_TURNS = 5_000
+# Changing places makes room for others, and the other way round; more rounds find next to nothing.
+_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,58 +46,40 @@ class Spread:
 
 def spread(wishes: Sequence[Wish], capacity: Sequence[int]) -> Spread:
     """`capacity`: segments by slot, from slot 0, which is the first in which anything may go."""
-    kinds = list(dict.fromkeys(wish.kind for wish in wishes))
-    number = {kind: nth for nth, kind in enumerate(kinds)}
-    board = Board(list(capacity), kinds)
-    turn = max(1, sum(wish.messages for wish in wishes) // _TURNS)
-    left = [wish.messages for wish in wishes]
-    for beyond_too in (False, True):
-        over = [0] * len(wishes)
-        for priority in sorted({kind.priority for kind in kinds}):
-            pushing = beyond_too and priority < LOWEST
-            for nth in _turns(wishes, left, priority):
-                many = min(turn, left[nth])
-                without = board.admit(number[wishes[nth].kind], nth, many, beyond=beyond_too, pushing=pushing)
-                left[nth] -= many
-                if without:  # nor will the others of it find room
-                    over[nth], left[nth] = without + left[nth], 0
-        left = over
-    board.improve()
-    placed: list[dict[int, int]] = [{} for _ in wishes]
-    for slot, nth, messages in board.placed():
-        placed[nth][slot] = placed[nth].get(slot, 0) + messages
-    return Spread(placed, left)
+    board = _swept(wishes, capacity, [0] * len(wishes))
+    board.admit()
+    if any(board.without):
+        board = _swept(wishes, capacity, board.without)
+    board.place_after()
+    improve(board)
+    if len({wish.kind.segments for wish in wishes}) > 1:
+        for _ in range(_ROUNDS):
+            if not pack(board):
+                break
+            improve(board)
+    return Spread(board.placed, board.without)
 
 
-def _turns(wishes: Sequence[Wish], left: Sequence[int], priority: int) -> _Turns:
-    queues: dict[str, deque[int]] = {}
-    for nth in sorted(range(len(wishes)), key=lambda nth: (wishes[nth].kind.wished, wishes[nth].kind.latest)):
-        if wishes[nth].kind.priority == priority and left[nth]:
-            queues.setdefault(wishes[nth].workspace, deque()).append(nth)
-    return _Turns(deque(queues.values()), left)
-
-
-@dataclass(slots=True)
-class _Turns:
-    """The workspaces in turn, and of each its wishes in turn, for as long as something of them is left."""
-
-    queues: deque[deque[int]]
-    left: Sequence[int]
-
-    def __iter__(self) -> _Turns:
-        return self
-
-    def __next__(self) -> int:
-        while self.queues:
-            queue = self.queues[0]
-            self.queues.rotate(-1)
-            while queue and not self.left[queue[0]]:
-                queue.popleft()
-            if queue:
-                queue.rotate(-1)
-                return queue[-1]
-            self.queues.pop()
-        raise StopIteration
+def _swept(wishes: Sequence[Wish], capacity: Sequence[int], beyond: Sequence[int]) -> Board:
+    """A sweep with so many of each beyond their tolerance, and all others within it, whoever moves."""
+    slots = len(capacity)
+    within = [
+        Job(wish.workspace, kind, wish.messages - many, max(0, kind.earliest), kind.last(slots, beyond=False))
+        for wish, many in zip(wishes, beyond, strict=True)
+        for kind in (wish.kind,)
+    ]
+    after = [
+        Job(wish.workspace, kind, many, max(0, kind.latest + 1), kind.last(slots, beyond=True))
+        for wish, many in zip(wishes, beyond, strict=True)
+        for kind in (wish.kind,)
+    ]
+    sweep(within + after, capacity)
+    placed = [early.placed | late.placed for early, late in zip(within, after, strict=True)]
+    board = Board([wish.kind for wish in wishes], capacity, placed, [job.left for job in within])
+    if any(beyond):
+        board.admit()
+        board.without = [left + job.left for left, job in zip(board.without, after, strict=True)]
+    return board
 
 
 def lateness(wishes: Sequence[Wish], placed: Sequence[dict[int, int]]) -> int:

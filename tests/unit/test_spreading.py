@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 
 from daemon.planning.slot_board import Kind, Opening
 from daemon.planning.spreading import Spread, Wish, beyond, lateness, spread
-from tests.optimum import in_segments, optimum, week
+from tests.bench.spreading import day
+from tests.optimum import DAY, HOUR, in_segments, optimum, week, whole_optimum
 
-# Weeks on which the optimum is compared; the bench has more.
-WEEKS = range(10)
+# Weeks on which the optimum is compared, among them the hardest that were found; the bench has more.
+WEEKS = (1, 11, 37, 44, 65, 76, 85, 102, 144)
+LONG_WEEKS = (3, 6, 14, 21, 36)
 
 
 def loads(wishes: list[Wish], found: Spread) -> Counter[int]:
@@ -78,6 +81,26 @@ def test_on_generated_weeks_as_few_are_beyond_tolerance_as_can_be_and_lateness_i
     late, slots = in_segments(given_week, found.placed)
     assert late == {priority: round(segments) for priority, segments in best.beyond.items()}
     assert slots <= 1.05 * best.lateness + 1e-6
+
+
+@pytest.mark.parametrize("seed", LONG_WEEKS)
+def test_long_messages_are_near_the_optimum_of_those_that_stay_whole(seed: int) -> None:
+    given_week = week(seed, long_texts=True, crowd=300)
+    found = spread(given_week.wishes, given_week.capacity)
+    assert not any(found.unplaced)
+    best = whole_optimum(given_week)
+    late, slots = in_segments(given_week, found.placed)
+    assert slots <= 1.05 * best.lateness + 1e-6
+    segments = sum(wish.messages * wish.kind.segments for wish in given_week.wishes)
+    assert sum(late.values()) <= sum(best.beyond.values()) + 0.01 * segments
+
+
+def test_a_day_of_a_million_messages_takes_seconds() -> None:
+    wishes = day(1_000_000)
+    begun = time.process_time()
+    found = spread(wishes, [1_000_000 * 8 // 100 // HOUR] * (4 * DAY))
+    assert time.process_time() - begun < 10
+    assert sum(beyond(wishes, found).values()) == 0
 
 
 def test_a_coach_goes_first_and_moves_others_only_within_their_tolerance() -> None:
