@@ -108,7 +108,7 @@ class Draft(_Model):
     expires_at: str | None = None
     holdout: Annotated[float, Field(ge=0, le=90)] = 0.0
     test_part: Annotated[float, Field(gt=0, le=100)] = 100.0
-    metric: Literal["reply", "click", "callback"] = "reply"
+    metric: Literal["reply", "click", "helpful", "callback"] = "reply"
     measure: Span = timedelta(days=1)
     alpha: Annotated[float, Field(ge=0.0001, le=0.5)] = 0.05
     decides: Literal["auto", "manual"] = "auto"

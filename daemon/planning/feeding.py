@@ -22,6 +22,7 @@ from daemon.content.library import load_templates
 from daemon.content.templates import Content, TemplateVersion, Text
 from daemon.model import Channel
 from daemon.planning.campaigns import Campaign, Variant, choice
+from daemon.planning.links import NewLink, TextLinks, store_links, text_links, with_links
 from daemon.planning.simulation import Proposed, simulate
 from daemon.planning.sources import Item
 from daemon.rules.answers import Allow, Defer
@@ -78,6 +79,7 @@ class Feeder:
         fates = [
             self._fate(row, addresses.get(row["contact_id"]), verdicts, templates, until) for row in rows
         ]
+        await self._store_links(fates)
         await self._enqueue([fate for fate in fates if fate.item is not None])
         await self._conn.execute(
             query("campaign_fed"),
@@ -201,7 +203,7 @@ class Feeder:
             },
         }
         try:
-            said = _say(campaign, variant, row, templates)
+            said = _say(campaign, variant, row, templates, self._config.web.link_base)
         except TemplateProblem as problem:
             item["reason"] = f"template: {problem}"[:200]
             return _Fate(contact, "skipped", due, "template", variant=variant.name, item=item)
@@ -215,6 +217,22 @@ class Feeder:
         if campaign.gap is not None:
             self._next_at = due + campaign.gap
         return _Fate(contact, "queued", due, variant=variant.name, item=item)
+
+    async def _store_links(self, fates: Sequence[_Fate]) -> None:
+        """Those of what is queued next. Whose targets cannot be sealed now waits."""
+        campaign = self._campaign
+        saying: list[tuple[_Fate, list[NewLink]]] = [
+            (fate, links)
+            for fate in fates
+            if fate.item is not None and (links := fate.item.pop("links", None))
+        ]
+        try:
+            every = [link for _, links in saying for link in links]
+            await store_links(self._conn, self._keys, campaign.workspace, campaign.workspace_id, every)
+        except CannotOpen:
+            for fate, _ in saying:
+                fate.state, fate.item, fate.variant = "waiting", None, None
+                fate.due_at = campaign.now + _AGAIN
 
     async def _enqueue(self, fates: Sequence[_Fate]) -> None:
         if not fates:
@@ -235,25 +253,39 @@ def _say(
     variant: Variant,
     row: asyncpg.Record,
     templates: Mapping[str, TemplateVersion],
+    link_base: str | None,
 ) -> dict[str, Any]:
-    """What a member is told: the fields of an item. Raises `TemplateProblem`."""
+    """What a member is told: the fields of an item, with its `links`. Raises `TemplateProblem`."""
     known = _known(campaign, row)
     language = {"language": row["locale"]} if row["locale"] else {}
     if variant.template is None:
-        content = _plain(variant, known)
-        return {"body": content.body, "metadata": content.metadata() | language}
+        linked = TextLinks(link_base, _names(variant), known)
+        content = _plain(variant, linked.values)
+        links = linked.said(content)
+        return {
+            "body": content.body,
+            "metadata": with_links(content.metadata(), links) | language,
+            "links": links,
+        }
     version = templates.get(variant.template)
     if version is None:
         raise TemplateProblem(f"{variant.template} is no live template of this workspace")
     text = _text(campaign, version, variant, row)
-    content = version.render(text, known, channel=row["channel"])
+    linked = text_links(version, known, link_base)
+    content = version.render(text, linked.values, channel=row["channel"])
+    links, known = linked.said(content), dict(linked.values)
     return {
         "body": content.body,
         "template": text.template,
         "text_id": str(text.id),
         "variables": {name: known[name] for name in version.variables if name in known},
-        "metadata": content.metadata() | language,
+        "metadata": with_links(content.metadata(), links) | language,
+        "links": links,
     }
+
+
+def _names(variant: Variant) -> frozenset[str]:
+    return compiled(variant.body or "").names | compiled(variant.subject or "").names
 
 
 def _text(campaign: Campaign, version: TemplateVersion, variant: Variant, row: asyncpg.Record) -> Text:

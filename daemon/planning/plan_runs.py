@@ -115,6 +115,7 @@ class PlanRuns:
         source = self._sources[series.kind]
         contacts = await source.members(conn, series, row["on_date"], row["last_contact"], self.portion)
         items = await source.decide(conn, series, row["on_date"], contacts, row["now"]) if contacts else []
+        await source.keep(conn, series, items)
         planned, skipped = await enqueue(conn, series.workspace_id, items)
         await conn.execute(
             query("plan_move"),
@@ -142,6 +143,7 @@ class PlanRuns:
                 series = series_of(row)
                 source = self._sources[series.kind]
                 items = await source.decide(conn, series, row["on_date"], passed, row["now"])
+                await source.keep(conn, series, items)
                 planned, skipped = await enqueue(conn, workspace_id, items)
                 progress.planned += planned
                 progress.skipped += skipped

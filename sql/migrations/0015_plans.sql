@@ -1779,7 +1779,7 @@ begin
   for item in
     select i.* from jsonb_to_recordset(items) as i (
       id uuid, workspace_id integer, lease_token bigint, body text, category text, template text, text_id uuid,
-      variables jsonb, metadata jsonb, kind text, because jsonb, rulings jsonb)
+      variables jsonb, metadata jsonb, kind text, style text, because jsonb, rulings jsonb)
     order by i.id
   loop
     select w.* into strict owner from duly.workspace w where w.id = item.workspace_id;
@@ -1794,7 +1794,7 @@ begin
         variables = item.variables, metadata = item.metadata, sealed = null, sealed_with = case when owner.seal then 0 end
     where m.id = item.id and m.workspace_id = item.workspace_id;
     update duly.planned p
-    set kind = item.kind, text_id = item.text_id, because = p.because || item.because
+    set kind = item.kind, style = item.style, text_id = item.text_id, because = p.because || item.because
     where p.delivery_id = item.id and p.workspace_id = item.workspace_id;
     insert into duly.ruling (delivery_id, workspace_id, stage, became, rulings)
     select item.id, item.workspace_id, 'leased', 'leased', item.rulings

@@ -20,7 +20,7 @@ create table duly.campaign (
   expires_at timestamptz,
   holdout real not null default 0 check (holdout between 0 and 90),            -- percent that gets nothing
   test_part real not null default 100 check (test_part > 0 and test_part <= 100), -- percent that the variants are tried on
-  metric text not null default 'reply' check (metric in ('reply', 'click', 'callback')),
+  metric text not null default 'reply' check (metric in ('reply', 'click', 'helpful', 'callback')),
   measure interval not null default '1 day' check (measure between '1 minute' and '60 days'), -- so long after the sending
   alpha real not null default 0.05 check (alpha between 0.0001 and 0.5),
   decides text not null default 'auto' check (decides in ('auto', 'manual')),
@@ -338,7 +338,44 @@ begin
   return found;
 end $$;
 
--- Notes the replies that have come since the last look, of campaigns that are measured still. A STOP is none.
+-- What comes of a campaign's delivery comes of its member: the first reply and click, and the last word on whether it was
+-- helpful.
+create function duly.note_campaign_event() returns trigger
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  came text;
+  came_at timestamptz;
+begin
+  if tg_table_name = 'response' then
+    came := new.kind;
+    came_at := new.first_at;
+  else
+    came := case when new.helpful then 'helpful' else 'not_helpful' end;
+    came_at := new.at;
+  end if;
+  insert into duly.campaign_event (campaign_id, contact_id, kind, key, workspace_id, at)
+  select m.campaign_id, m.contact_id, came, new.delivery_id::text, m.workspace_id, came_at
+  from duly.planned p
+  join duly.campaign_member m
+    on m.campaign_id = p.source_id and m.contact_id = p.contact_id and m.workspace_id = p.workspace_id
+  where p.delivery_id = new.delivery_id and p.workspace_id = new.workspace_id and p.source = 'campaign'
+  on conflict do nothing;
+  if found and tg_table_name = 'feedback' then
+    delete from duly.campaign_event e using duly.planned p
+    where p.delivery_id = new.delivery_id and p.workspace_id = new.workspace_id and p.source = 'campaign'
+      and e.campaign_id = p.source_id and e.contact_id = p.contact_id and e.workspace_id = p.workspace_id
+      and e.kind = case when new.helpful then 'not_helpful' else 'helpful' end and e.key = new.delivery_id::text;
+  end if;
+  return null;
+end $$;
+create trigger note_campaign_event after insert on duly.response
+  for each row when (new.kind in ('reply', 'click')) execute function duly.note_campaign_event();
+create trigger note_campaign_event after insert or update of helpful on duly.feedback
+  for each row execute function duly.note_campaign_event();
+
+-- Notes the replies that have come since the last look, of campaigns that are measured still, from whom none is noted yet:
+-- of who has been sent something else since. A STOP is none.
 create function duly.campaign_replies() returns bigint
 language plpgsql security definer set search_path = duly, pg_temp
 as $$
@@ -368,6 +405,9 @@ begin
       and not exists (select from duly.consent n
                       where n.address_key = k.address_key and n.state = 'withdrawn' and n.proof ->> 'inbound' = i.id::text)
       and i.received_at between coalesce(m.sent_at, d.sent_at) and coalesce(m.sent_at, d.sent_at) + called.measure
+      and not exists (select from duly.campaign_event e
+                      where e.campaign_id = m.campaign_id and e.contact_id = m.contact_id and e.kind = 'reply'
+                        and e.workspace_id = m.workspace_id)
     on conflict do nothing;
     get diagnostics noted = row_count;
     total := total + noted;
