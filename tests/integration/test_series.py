@@ -54,8 +54,8 @@ class Stage:
         )  # fmt: skip
         for number, (channel, language, body) in enumerate(texts, start=1):
             await self.conn.execute(
-                "insert into duly.template_text (id, workspace_id, template_id, channel, language, number, body)"
-                " values (duly.new_id(), 1, $1, $2, $3, $4, $5)",
+                "insert into duly.template_text (id, workspace_id, template_id, channel, language, number, body, subject)"
+                " values (duly.new_id(), 1, $1, $2, $3, $4, $5, case $2 when 'email' then 'Hello' end)",
                 id_, channel, language, number, body,
             )  # fmt: skip
 
