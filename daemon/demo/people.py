@@ -18,7 +18,7 @@ _GOALS = (
     ("Walks", 5, "walks"),
 )
 # When they want it: most at the same time, as people do.
-_TIMES = {"18:00": 0.84, "17:30": 0.04, "18:30": 0.05, "19:00": 0.05, "20:00": 0.02}
+_TIMES = {"18:00": 0.84, "17:30": 0.04, "18:30": 0.06, "19:00": 0.06}
 _STYLES = ("supportive", "snarky", "chaotic")
 _COACHES = 0.02
 _MET, _PARTIAL = 0.3, 0.4

@@ -28,7 +28,8 @@ from daemon.store.sql import query
 
 _EARLIER, _LATER = timedelta(minutes=30), timedelta(hours=4)
 _SLOT = timedelta(minutes=5)
-_LATE_GOALS = 12  # so many reach their goal half-way
+_HALF_WAY = 0.4  # of all are sent
+_LATE_GOALS = 12  # so many reach their goal then
 _LOOK_SECONDS = 0.25
 _PLAN_SECONDS = 90.0
 _STALLED_SECONDS = 30.0
@@ -69,7 +70,8 @@ order by p.placed_at
 """
 _SPEED_UP = """
 update duly.delivery_row d
-set due_at = $2 + (d.due_at - $3) * $4::float8, expires_at = $2 + (d.expires_at - $3) * $4::float8
+set due_at = $2::timestamptz + (d.due_at - $3::timestamptz) * $4::float8,
+    expires_at = $2 + (d.expires_at - $3) * $4
 from duly.workspace w
 where w.name = $1 and d.workspace_id = w.id and d.state = 'queued'
 """
@@ -85,7 +87,7 @@ join duly.workspace w on w.id = p.workspace_id and w.name = $1
 join duly.delivery_row d on d.id = p.delivery_id and d.workspace_id = p.workspace_id
 join duly.preference f on f.contact_id = p.contact_id and f.workspace_id = p.workspace_id and f.on_goal_met
 join duly.contact c on c.id = p.contact_id and c.workspace_id = p.workspace_id
-where d.state = 'queued' and d.due_at > now() + interval '1 second' and p.kind in ('partial', 'missed')
+where d.state = 'queued' and d.due_at > clock_timestamp() + interval '0.7 seconds' and p.kind in ('partial', 'missed')
 order by d.due_at limit $2
 """
 _CONGRATULATED = """
@@ -227,11 +229,11 @@ class Sunday:
         )
 
     async def _put(self, everybody: Sequence[Somebody]) -> None:
-        """Templates, contacts, preferences, goals and what was done for them, as the application writes them."""
+        """The texts; then contacts, preferences, goals and what was done for them, as the application writes them."""
         now = in_its_week(datetime.now(UTC), self._day, self._zone)
+        for document in starter():  # as `duly template import-starter`
+            await put_template(self._owner, RUNDOWN, document)
         async with self._app.transaction():
-            for document in starter():
-                await put_template(self._app, RUNDOWN, document)
             items = orjson.dumps([each.contact(self._zone) for each in everybody]).decode()
             rows = await self._app.fetch(query("put_contacts"), RUNDOWN, items)
             if problem := next((row["error"] for row in rows if row["error"]), None):
@@ -309,7 +311,7 @@ class Sunday:
                     at = begin + passed * _HOUR
                     gone = states.total() - sum(states[state] for state in _WAITING)
                     self.line = f"Sunday {self._clock(min(at, end))} · {gone} of {states.total()} sent"
-                    if not asked and at >= begin + (end - begin) / 2:
+                    if not asked and gone >= _HALF_WAY * states.total():
                         asked = True
                         late = await self._reach(everybody)
                         say(
@@ -346,5 +348,5 @@ def over_capacity(placed: Sequence[tuple[datetime, int]]) -> int:
     slots: Counter[int] = Counter()
     for at, segments in placed:
         slots[int(at.timestamp() // _SLOT.total_seconds())] += segments
-    each = SUNDAY_PER_HOUR * (_SLOT / _HOUR)
+    each = SUNDAY_PER_HOUR * _SLOT.total_seconds() / _HOUR.total_seconds()  # as openings.py rounds
     return sum(segments > int((nth + 1) * each) - int(nth * each) for nth, segments in slots.items())

@@ -20,8 +20,8 @@ from daemon.web.live import Paced
 
 # Fewer wanted within a quarter of an hour are no rush.
 LEAST = 10
-HEIGHT = 200  # pixels, down to the line of the hours
-_HEADROOM = 30  # of them, for numbers above the bars
+HEIGHT = 180  # pixels, down to the line of the hours
+_HEADROOM = 6  # of them, above the highest bar
 _AROUND = timedelta(hours=12)
 _COARSE_SECONDS = 900
 _FINE_UNTIL = timedelta(hours=2)
