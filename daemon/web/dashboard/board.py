@@ -131,8 +131,7 @@ class Boards:
             future = await self._futures.look(day.sent)
             with contextlib.suppress(DatabaseDown):
                 campaigns = await self._campaigns.get()
-            with contextlib.suppress(DatabaseDown):
-                rush = await self._rushes.look()
+            rush = await self._rushes.look()
         outlooks = future.forecast.workspaces if future.forecast else {}
         rows = sorted(
             (Row(name, of, outlooks.get(name, Outlook())) for name, of in counts.items()),
@@ -155,6 +154,7 @@ class Boards:
 
     async def close(self) -> None:
         """Ends what is being worked out."""
+        await self._rushes.close()
         await self._futures.close()
 
     def _accounts(self) -> list[AccountView]:
