@@ -8,12 +8,12 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 import structlog
 
 from daemon.content.library import load_templates
 from daemon.content.rotation import pick
 from daemon.content.templates import TemplateProblem, TemplateVersion
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel
 from daemon.planning.catching_up import Slot, slots
 from daemon.planning.recipients import (
@@ -263,7 +263,7 @@ async def _load_used(
 
 def _terms(row: Any) -> Terms:
     return Terms(
-        row["contact_id"], orjson.loads(row["variables"]), row["begins_at"], row["ends_on"], row["since"]
+        row["contact_id"], read_jsonb(row["variables"]), row["begins_at"], row["ends_on"], row["since"]
     )
 
 

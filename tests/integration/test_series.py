@@ -550,6 +550,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"begins_at": at("1066-10-14T09:00")}, "begins_at: must be in the years"),
     ({"zone": "Mars/Olympus"}, "zone: 'Mars/Olympus' is not the name"),
     ({"exceptions": [None]}, "exceptions: must be times"),
+    ({"exceptions": [at("2300-01-01")]}, "exceptions: must be times"),
     ({"exceptions": [at("2027-03-08")] * 1001}, "exceptions: are more than 1000"),
     ({"catch_up": "some"}, "catch_up: 'some' is none of"),
     ({"earlier": timedelta(days=8)}, "earlier: must be from 0 to 7 days"),
