@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daemon.problem import Problem
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection
 from daemon.store.sql import query
@@ -19,7 +20,7 @@ _TARGET = re.compile(r"https?://[!-~]+")
 _LONGEST_TARGET = 2000
 
 
-class LinkProblem(ValueError):
+class LinkProblem(Problem):
     """A link that cannot be. The text is "field: what is wrong and what would be right"."""
 
 

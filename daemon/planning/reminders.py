@@ -77,8 +77,8 @@ class Calendar:
     def times(self, terms: Terms, begin: date, end: date, zone: str = "UTC") -> list[datetime]:
         """The wall-clock times on the days from `begin`, before `end`. `zone` matters where `by_zone`."""
         begins_at = terms.begins_at or self._series.begins_at
-        if terms.ends_on is not None:
-            end = min(end, terms.ends_on + _DAY)
+        if terms.ends_on is not None and terms.ends_on < end:
+            end = terms.ends_on + _DAY
         if begins_at is None or begin >= end:
             return []
         key = (begins_at, begin, end, zone if self.by_zone else None)

@@ -7,25 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from aiohttp import web
 
-from daemon.planning.links import DAYS, LinkProblem, make_links, with_links
-from daemon.sealing.envelope import CannotOpen
+from daemon.planning.links import DAYS, make_links, with_links
 from daemon.sealing.keys import DataKeys
 from daemon.store.analytics import known_dimensions, load
-from daemon.store.database import Connection, Database, DatabaseDown
+from daemon.store.database import Connection, Database
 from daemon.store.sql import query
 from daemon.web.access import Access
 from daemon.web.bodies import answer, read_json
-from daemon.web.problems import problem
+from daemon.web.refusals import TROUBLE, Refused, refusal
 
 _BASE = "/api/v1/workspaces/{workspace}"
 _DAYS = 30
-
-
-class Refused(Exception):
-    """What was asked cannot be done. The text is "field: what is wrong and what would be right"."""
 
 
 class Responses:
@@ -68,8 +62,8 @@ class Responses:
                 if row is not None and row["seal"] and target is not None:
                     return await self._sealed(conn, row["id"], target, item.get("key"), days)
                 made = await conn.fetchrow(query("make_link"), workspace, target, item.get("key"), days)
-        except (Refused, LinkProblem, CannotOpen, asyncpg.PostgresError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error)
         assert made is not None
         return answer(201, {"url": made["url"], "metadata": {"links": [made["token"]]}})
 
@@ -95,8 +89,8 @@ class Responses:
             await self._database.fetch(
                 query("give_feedback"), request.match_info["workspace"], delivery, item["helpful"]
             )
-        except (Refused, asyncpg.PostgresError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error)
         return answer(200, {"delivery": str(delivery), "helpful": item["helpful"]})
 
     async def analytics(self, request: web.Request) -> web.StreamResponse:
@@ -112,8 +106,8 @@ class Responses:
                 if owner is None:
                     raise Refused(f"workspace: {workspace[:100]!r} is not known")
                 found = await load(conn, owner, since, until, by)
-        except (Refused, ValueError, asyncpg.PostgresError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error)
         return answer(200, {"workspace": workspace, "since": since, "until": until, "by": found})
 
 
@@ -147,21 +141,3 @@ def _moment(request: web.Request, name: str) -> datetime | None:
     if found.tzinfo is None:
         raise Refused(f"{name}: {text[:40]!r} has no zone: add one, such as +01:00 or Z")
     return found
-
-
-def _problem(error: Exception) -> web.Response:
-    match error:
-        case DatabaseDown():
-            return problem(503, "the database is away; nothing was done", headers={"Retry-After": "5"})
-        case asyncpg.NoDataFoundError():
-            return problem(404, str(error), field="delivery")
-        case CannotOpen():
-            return problem(503, "the workspace seals, and its key is missing: see /readyz")
-        case asyncpg.ObjectNotInPrerequisiteStateError():
-            return problem(409, str(error))
-        case Refused() | LinkProblem() | asyncpg.InvalidParameterValueError() | ValueError():
-            field = str(error).partition(":")[0]
-            return problem(404 if field == "workspace" else 422, str(error), field=field)
-        case asyncpg.DataError():
-            return problem(422, "a text has a NUL character, which no text here may have: leave it out")
-    raise error

@@ -275,6 +275,7 @@ begin
   error := case
     when begins is null and series.begins_at is null then 'begins_at: is missing; the series has none for all'
     when not (begins >= '1970-01-01' and begins < '2200-01-01') then 'begins_at: must be in the years 1970 to 2199'
+    when not (ends >= '1970-01-01' and ends < '2200-01-01') then 'ends_on: must be in the years 1970 to 2199'
     when ends < coalesce(begins, series.begins_at)::date then 'ends_on: is before it begins' end;
   if error is not null then return; end if;
   select c.id into whose from duly.contact c where c.workspace_id = workspace.id and c.external_id = outside;
