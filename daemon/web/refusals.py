@@ -42,4 +42,6 @@ def refusal(error: Exception, *gone: str) -> web.Response:
             return problem(409, str(error), field=field if ":" in str(error) else None)
         case Problem() | asyncpg.InvalidParameterValueError():
             return problem(404 if field in ("workspace", *gone) else 422, str(error), field=field)
-    return problem(422, "a text has a NUL character, which no text here may have: leave it out")
+        case asyncpg.UntranslatableCharacterError() | asyncpg.CharacterNotInRepertoireError():
+            return problem(422, "a text has a NUL character, which no text here may have: leave it out")
+    return problem(422, "a number or a time is beyond what can be stored: give one that is nearer")

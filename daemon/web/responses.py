@@ -49,9 +49,10 @@ class Responses:
         the same key gives the same link, where the workspace does not seal.
         """
         self._access.check_api(request)
-        item = await _object(request, {"target", "key", "days"})
-        workspace, target, days = request.match_info["workspace"], item.get("target"), item.get("days", DAYS)
+        workspace = request.match_info["workspace"]
         try:
+            item = await _object(request, {"target", "key", "days"})
+            target, days = item.get("target"), item.get("days", DAYS)
             if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 3660:
                 raise Refused("days: must be a whole number from 1 to 3660")
             for name in ("target", "key"):
@@ -81,8 +82,8 @@ class Responses:
     async def give_feedback(self, request: web.Request) -> web.StreamResponse:
         """200: it is noted whether the `delivery` was `helpful`."""
         self._access.check_api(request)
-        item = await _object(request, {"delivery", "helpful"})
         try:
+            item = await _object(request, {"delivery", "helpful"})
             if not isinstance(item.get("helpful"), bool):
                 raise Refused("helpful: must be true or false")
             delivery = _uuid(item.get("delivery"))
@@ -112,14 +113,12 @@ class Responses:
 
 
 async def _object(request: web.Request, fields: set[str]) -> dict[str, Any]:
-    """The request's one object. Raises 422 for another kind, or a field that it does not take."""
+    """The request's one object. Raises `Refused` for another kind, or a field that it does not take."""
     found = await read_json(request)
     if not isinstance(found, dict):
-        raise web.HTTPUnprocessableEntity(text="the body must be one object")
+        raise Refused("body: must be one object")
     if unknown := sorted(found.keys() - fields):
-        raise web.HTTPUnprocessableEntity(
-            text=f"{unknown[0][:40]}: is none of the fields {', '.join(sorted(fields))}"
-        )
+        raise Refused(f"{unknown[0][:40]}: is none of the fields {', '.join(sorted(fields))}")
     return found
 
 
