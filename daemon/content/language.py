@@ -17,6 +17,8 @@ from typing import Any, cast
 from jinja2 import StrictUndefined, Template, TemplateError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from daemon.problem import Problem
+
 Part = str | dict[str, str]
 Parts = list[Part]
 """What stands as it is, and {"name": …} for a variable."""
@@ -51,7 +53,7 @@ _ALLOWED = (
 _PLAIN = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Getattr)
 
 
-class TemplateProblem(ValueError):
+class TemplateProblem(Problem):
     """A template or a value that cannot be. The text is "field: what is wrong and what would be right"."""
 
 

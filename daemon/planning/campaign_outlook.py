@@ -14,12 +14,13 @@ from daemon.config import Config
 from daemon.model import Channel
 from daemon.planning.campaigns import HOLDOUT, variants_of
 from daemon.planning.experiments import Arm, judge
+from daemon.problem import Problem
 from daemon.queue.rates import account_rate, workspace_rate
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
 
-class NoCampaign(LookupError):
+class NoCampaign(Problem):
     """There is none of that name. The text says so."""
 
 

@@ -20,6 +20,7 @@ from daemon.config import Config
 from daemon.content.language import TemplateProblem, compiled
 from daemon.content.library import load_templates
 from daemon.content.templates import Content, TemplateVersion, Text
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel
 from daemon.planning.campaigns import Campaign, Variant, choice
 from daemon.planning.links import NewLink, TextLinks, store_links, text_links, with_links
@@ -240,7 +241,7 @@ class Feeder:
         rows = await self._conn.fetch(
             query("campaign_enqueue"),
             self._campaign.workspace_id,
-            orjson.dumps([fate.item for fate in fates]).decode(),
+            orjson.dumps([fate.item for fate in fates], default=str).decode(),
         )
         for fate, row in zip(fates, rows, strict=True):
             fate.delivery = row["id"]
@@ -337,8 +338,5 @@ def _known(campaign: Campaign, row: asyncpg.Record) -> dict[str, Any]:
     found = {**campaign.variables, **{name: value for name, value in person.items() if value is not None}}
     for text in (row["attributes"], row["own"]):
         if text is not None and text != "{}":
-            try:
-                found |= orjson.loads(text)
-            except orjson.JSONDecodeError:  # Postgres takes deeper and longer JSON than we do
-                raise TemplateProblem("variables: cannot be read") from None
+            found |= read_jsonb(text)
     return found

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from daemon.content.templates import Content, TemplateProblem, TemplateVersion
 from daemon.content.values import is_blank, look_up
+from daemon.problem import Problem
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection
 from daemon.store.sql import query
@@ -32,7 +33,7 @@ _LINK, _LINKS = "link", "links."
 _NO_BASE = "https://link.invalid"
 
 
-class LinkProblem(ValueError):
+class LinkProblem(Problem):
     """A link that cannot be. The text is "field: what is wrong and what would be right"."""
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel
 from daemon.rules.wall_clock import ZONES, zone_info
 from daemon.rules.zones import whereabouts
@@ -118,7 +119,7 @@ def _person(row: Any, addresses: Sequence[Address]) -> Person:
         row["name"],
         row["locale"],
         row["time_zone"],
-        orjson.loads(row["attributes"]),
+        read_jsonb(row["attributes"]),
         addresses,
     )
 

@@ -11,13 +11,13 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 import structlog
 
 from daemon.config import Config
 from daemon.content.library import load_templates
 from daemon.content.rotation import pick
 from daemon.content.templates import TemplateProblem, TemplateVersion
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel
 from daemon.planning.catching_up import Slot, slots
 from daemon.planning.item_links import keep_links
@@ -83,8 +83,8 @@ class Calendar:
     def times(self, terms: Terms, begin: date, end: date, zone: str = "UTC") -> list[datetime]:
         """The wall-clock times on the days from `begin`, before `end`. `zone` matters where `by_zone`."""
         begins_at = terms.begins_at or self._series.begins_at
-        if terms.ends_on is not None:
-            end = min(end, terms.ends_on + _DAY)
+        if terms.ends_on is not None and terms.ends_on < end:
+            end = terms.ends_on + _DAY
         if begins_at is None or begin >= end:
             return []
         key = (begins_at, begin, end, zone if self.by_zone else None)
@@ -293,7 +293,7 @@ async def _load_used(
 
 def _terms(row: Any) -> Terms:
     return Terms(
-        row["contact_id"], orjson.loads(row["variables"]), row["begins_at"], row["ends_on"], row["since"]
+        row["contact_id"], read_jsonb(row["variables"]), row["begins_at"], row["ends_on"], row["since"]
     )
 
 

@@ -1405,7 +1405,10 @@ begin
     when char_length(set_goal.unit) > 40 or set_goal.unit ~ '[[:cntrl:]]' then 'unit: must have at most 40 characters, such as km'
     when set_goal.period not in ('day', 'week', 'month') then
       format('period: %L is none of day, week, month', left(set_goal.period, 40))
-    when not isfinite(set_goal.begins_on) or not isfinite(set_goal.ends_on) then 'begins_on: a day must be a finite date'
+    when not (set_goal.begins_on >= '1970-01-01' and set_goal.begins_on < '2200-01-01') then
+      'begins_on: must be in the years 1970 to 2199'
+    when not (set_goal.ends_on >= '1970-01-01' and set_goal.ends_on < '2200-01-01') then
+      'ends_on: must be in the years 1970 to 2199'
     when set_goal.ends_on < set_goal.begins_on then 'ends_on: must not be before begins_on'
     when present.id is null and (
       select count(*) from duly.goal g where g.contact_id = whose and g.workspace_id = found_workspace.id) >= 100 then
