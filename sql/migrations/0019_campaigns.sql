@@ -33,7 +33,7 @@ create table duly.campaign (
   tested_at timestamptz,            -- when the last of the test part was queued
   next_at timestamptz,              -- no sooner may the next one go, by the throttle
   heard_at timestamptz,             -- replies until then have been counted
-  restless boolean not null default false, -- paused or canceled: a delivery may still come back to the queue
+  restless boolean not null default false, -- paused, or canceled not long ago: what comes back to the queue must not go
   created_at timestamptz not null default now(),
   started_at timestamptz,
   moved_at timestamptz not null default now(),
@@ -43,6 +43,7 @@ create table duly.campaign (
 );
 create unique index campaign_name on duly.campaign (workspace_id, name);
 create index campaign_open on duly.campaign (moved_at) where state = 'running' or restless;
+create index campaign_restless on duly.campaign (id) where restless; -- the last gate asks whether there is any
 
 create table duly.campaign_variant (
   campaign_id uuid not null,
@@ -175,12 +176,16 @@ begin
   end loop;
 end $$;
 
--- Takes back what is queued or leased of a campaign: the deliveries are canceled, and their members wait again. What is
--- being sent is left to finish. Returns how many.
-create function duly.campaign_take_back(campaign uuid, workspace integer, why text) returns bigint
+-- Takes back what is queued or leased of a campaign that is paused or canceled: the deliveries are canceled, and their
+-- members wait again. What a platform has for later is asked for; what is being sent is left to finish. `whole`: also what
+-- a platform had taken and could not deliver. Returns how many it has taken back.
+create function duly.campaign_take_back(campaign duly.campaign, whole boolean) returns bigint
 language plpgsql
 as $$
 declare
+  why text := format('campaign %s was %s', campaign.name, campaign.state);
+  wanted duly.state := case campaign.state when 'canceled' then 'canceled' else 'queued' end;
+  of text[] := case when whole then '{queued,over}' else '{queued}' end;
   taken bigint;
 begin
   for try in 1 .. 10 loop
@@ -189,22 +194,32 @@ begin
         -- Not skip locked: what is being leased just now must be waited for.
         select d.id from duly.campaign_member m
         join duly.delivery_row d on d.id = m.delivery_id and d.workspace_id = m.workspace_id
-        where m.campaign_id = campaign and m.workspace_id = workspace
-          and m.state in ('queued', 'over') -- what had been sent, and could not be delivered, may be tried again
+        where m.campaign_id = campaign.id and m.workspace_id = campaign.workspace_id and m.state = any (of)
           and d.state in ('queued', 'leased')
         order by d.id
         for update of d
       ), canceled as (
         update duly.delivery_row d
         set state = 'canceled', reason = 'canceled', detail = why, state_at = now(), lease_token = null, node_id = null
-        from meant where d.id = meant.id and d.workspace_id = workspace
+        from meant where d.id = meant.id and d.workspace_id = campaign.workspace_id
         returning d.id
       )
       update duly.campaign_member m
       set state = 'waiting', delivery_id = null, generation = m.generation + 1
       from canceled c
-      where m.campaign_id = campaign and m.workspace_id = workspace and m.state in ('queued', 'over') and m.delivery_id = c.id;
+      where m.campaign_id = campaign.id and m.workspace_id = campaign.workspace_id and m.state = any (of)
+        and m.delivery_id = c.id;
       get diagnostics taken = row_count;
+      -- After the locks: a hand-over that was being noted is seen by now.
+      if exists (select from duly.handed_over h where h.ended_at is null and h.workspace_id = campaign.workspace_id) then
+        perform duly.ask_back(array(
+          select m.delivery_id from duly.campaign_member m
+          where m.campaign_id = campaign.id and m.workspace_id = campaign.workspace_id and m.state = 'queued'
+            and not exists (
+              select from duly.recall c
+              where c.delivery_id = m.delivery_id and c.workspace_id = m.workspace_id and c.becomes = wanted and not c.done)),
+          wanted, case campaign.state when 'canceled' then 'canceled' else why end);
+      end if;
       return taken;
     exception when deadlock_detected then
       if try = 10 then raise; end if;
@@ -230,8 +245,8 @@ begin
   return called.state = 'draft';
 end $$;
 
--- Stops it at once: nothing more of it is sent but what a platform is being handed at this moment. Returns how many
--- deliveries were taken back.
+-- Stops it at once: nothing more of it is sent but what a platform is being handed at this moment; what comes back to
+-- the queue does not pass the last gate (mark.sql). Returns how many deliveries were taken back.
 create function duly.campaign_pause(workspace text, campaign text) returns bigint
 language plpgsql security definer set search_path = duly, pg_temp
 as $$
@@ -242,8 +257,9 @@ begin
     perform duly.campaign_refuse(called, 'paused', 'running');
   end if;
   update duly.campaign c set state = 'paused', restless = true, moved_at = now()
-  where c.id = called.id and c.workspace_id = called.workspace_id;
-  return duly.campaign_take_back(called.id, called.workspace_id, 'campaign ' || called.name || ' was paused');
+  where c.id = called.id and c.workspace_id = called.workspace_id
+  returning c.* into called;
+  return duly.campaign_take_back(called, true);
 end $$;
 
 -- Goes on where it was paused. Nobody is sent to who has been.
@@ -256,7 +272,7 @@ begin
   if called.state not in ('running', 'paused') then
     perform duly.campaign_refuse(called, 'resumed', 'paused');
   end if;
-  update duly.campaign c set state = 'running', moved_at = now()
+  update duly.campaign c set state = 'running', restless = false, moved_at = now()
   where c.id = called.id and c.workspace_id = called.workspace_id;
   return called.state = 'paused';
 end $$;
@@ -272,10 +288,11 @@ begin
     perform duly.campaign_refuse(called, 'canceled', 'a draft, running or paused');
   elsif called.state <> 'canceled' then
     update duly.campaign c set state = 'canceled', restless = true, moved_at = now(), ended_at = now()
-    where c.id = called.id and c.workspace_id = called.workspace_id;
+    where c.id = called.id and c.workspace_id = called.workspace_id
+    returning c.* into called;
     perform duly.audit_append(duly.caller(), 'canceled', called.workspace_id, called.id::text);
   end if;
-  return duly.campaign_take_back(called.id, called.workspace_id, 'campaign ' || called.name || ' was canceled');
+  return duly.campaign_take_back(called, true);
 end $$;
 
 -- What the waiting rest of a campaign gets. `because`: how it was decided.
@@ -486,7 +503,7 @@ grant execute on function
   duly.campaign_hit(text, text, text, text, text, timestamptz)
   to duly_producer, duly_daemon;
 grant execute on function
-  duly.campaign_pick(text, text, text, jsonb), duly.campaign_take_back(uuid, integer, text), duly.campaign_replies(),
+  duly.campaign_pick(text, text, text, jsonb), duly.campaign_take_back(duly.campaign, boolean), duly.campaign_replies(),
   duly.campaign_standing(uuid, integer), duly.campaign_results(uuid, integer)
   to duly_daemon;
 grant select, insert, update on duly.campaign, duly.campaign_variant, duly.campaign_member to duly_daemon;

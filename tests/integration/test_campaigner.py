@@ -254,8 +254,8 @@ async def test_paused_at_once_it_goes_on_without_sending_anything_again(runner: 
     await campaigner.once()
     found = await runner.counts()
     assert (found["sent"], found["to_come"], found["queued"]) == (6, 14, 0)
-    assert not await conn.fetchval("select restless from duly.campaign")
     assert await conn.fetchval(query("campaign_act_resume"), "clinic", "news")
+    assert not await conn.fetchval("select restless from duly.campaign")
     await runner.settle(campaigner)
     sent += await runner.send()
     await runner.settle(campaigner)
@@ -263,6 +263,102 @@ async def test_paused_at_once_it_goes_on_without_sending_anything_again(runner: 
     assert len(sent) == len(set(sent)) == 20
     states = Counter(row["state"] for row in await conn.fetch("select state::text from duly.delivery_row"))
     assert states == {"delivered": 20, "canceled": 14}
+
+
+class Line:
+    """One daemon's way to the platform, without the platform."""
+
+    def __init__(self, conn: Connection, node: int) -> None:
+        self.conn, self.node, self.token = conn, node, 0
+
+    async def lease(self) -> list[asyncpg.Record]:
+        """Leases whatever is due."""
+        self.token += 1
+        await self.conn.execute("update duly.delivery_row set due_at = now() where state = 'queued'")
+        return await self.conn.fetch(
+            query("lease"), [1, 1], ["sms"] * 2, [3, 2], [9, 9], self.token, self.node
+        )
+
+    async def mark(self, rows: list[asyncpg.Record]) -> list[str]:
+        """Asks for all; to whom calls may be made."""
+        columns = [[row["id"] for row in rows], [1] * len(rows), [self.token] * len(rows), self.node, "main"]
+        columns += [[row["address_key"] for row in rows], ["sms"] * len(rows), ["marketing"] * len(rows), []]
+        to = {row["id"]: row["to"] for row in rows}
+        return sorted(to[r["id"]] for r in await self.conn.fetch(query("mark"), *columns) if r["marked"])
+
+    async def go(self) -> list[str]:
+        """To whom calls are made of all that is due."""
+        return await self.mark(await self.lease())
+
+    async def back(self) -> None:
+        """What was called for fails and is to be tried again at once, as record.sql and status_callbacks.sql say it."""
+        await self.conn.execute(
+            """update duly.delivery_row set state = 'queued', lease_token = null, node_id = null, due_at = now()
+               where state in ('sending', 'sent')"""
+        )
+
+
+@pytest_asyncio.fixture
+async def line(conn: Connection) -> Line:
+    return Line(
+        conn,
+        await conn.fetchval(
+            "insert into duly.node (name, version, alive_until) values ('n', '0', now() + interval '1 h') returning id"
+        ),
+    )
+
+
+@pytest.mark.parametrize("before", ["sending", "sent"])
+@pytest.mark.parametrize("act", ["pause", "cancel"])
+async def test_what_comes_back_to_the_queue_of_a_stopped_campaign_does_not_pass_the_last_gate(
+    runner: Runner, line: Line, act: str, before: str
+) -> None:
+    conn = runner.conn
+    *_, last = await runner.people(3)
+    await runner.start(category="transactional")
+    campaigner = runner.campaigner()
+    await campaigner.once()  # gathers
+    await conn.execute(
+        "update duly.campaign_member set due_at = now() + interval '1 day' where contact_id = $1", last
+    )
+    await runner.settle(campaigner)
+    called = await line.go()
+    assert len(called) == 2
+    if before == "sent":
+        await conn.execute("update duly.delivery_row set state = 'sent', sent_at = now()")
+        await runner.settle(campaigner)  # the members are done with it
+    assert await conn.fetchval(query(f"campaign_act_{act}"), "clinic", "news") == 0
+    await conn.execute("select duly.enqueue('clinic', 'sms', '+14155550000', 'Not of the campaign')")
+    await line.back()
+    assert await line.go() == ["+14155550000"]  # before any daemon has looked
+    assert await line.go() == []
+    assert (await runner.counts())["queued"] == 2
+    await runner.settle(runner.campaigner())  # another daemon's; this one looks for them a minute later
+    found = await runner.counts()
+    if act == "cancel":
+        assert (found["waiting"], found["skipped"]) == (0, {"canceled": 3})
+        await runner.campaigner().once()
+        assert not await conn.fetchval("select restless from duly.campaign")
+        return
+    assert (found["waiting"], found["to_come"]) == (3, 3)
+    await conn.execute(query("campaign_act_resume"), "clinic", "news")
+    await runner.settle(campaigner)
+    assert await line.go() == called
+
+
+async def test_a_paused_campaign_lets_those_pass_that_come_back_after_it_is_resumed(
+    runner: Runner, line: Line
+) -> None:
+    await runner.people(1)
+    await runner.start(category="transactional")
+    await runner.settle()
+    called = await line.go()
+    await runner.conn.execute(query("campaign_act_pause"), "clinic", "news")
+    await line.back()
+    assert await line.go() == []
+    await runner.conn.execute(query("campaign_act_resume"), "clinic", "news")
+    assert await line.go() == called
+    assert await runner.conn.fetchval("select attempts from duly.delivery_row") == 2
 
 
 async def test_canceled_it_ends_at_once_and_stays_so(runner: Runner) -> None:
