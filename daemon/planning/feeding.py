@@ -35,6 +35,8 @@ AHEAD = timedelta(seconds=10)
 """How long before its time a delivery is queued."""
 MOST_QUEUED = 2000
 """No more of a campaign are in the queue at once."""
+BEFORE_SPREADING = timedelta(seconds=5)
+"""What may be spread is queued so long before its time at least: the spreader must come first."""
 PORTION = 250
 _AGAIN = timedelta(minutes=1)  # where an address cannot be opened
 
@@ -178,6 +180,8 @@ class Feeder:
             case skip:
                 return _Fate(contact, "skipped", row["due_at"], skip.reason.value)
         due = max(row["due_at"], self._next_at)
+        if campaign.later:
+            due = max(due, campaign.now + BEFORE_SPREADING)
         if expires is not None and due >= expires:
             return _Fate(contact, "skipped", row["due_at"], "expired")
         if due > until:
