@@ -263,7 +263,8 @@ def _say(
 def _text(campaign: Campaign, version: TemplateVersion, variant: Variant, row: asyncpg.Record) -> Text:
     texts = version.choices(row["channel"], row["locale"], variant.style)
     if not texts:
-        raise TemplateProblem(f"{version.name} has no text for {row['channel']}")
+        wanted = ", ".join(word for word in (row["channel"], row["locale"], variant.style) if word)
+        raise TemplateProblem(f"{version.name} has no text for {wanted}")
     return texts[choice(campaign, row["contact_id"], len(texts))]
 
 

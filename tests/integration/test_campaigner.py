@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -15,10 +16,13 @@ import pytest
 import pytest_asyncio
 
 from daemon.config import Config, parse_config
+from daemon.content.documents import parse
+from daemon.content.library import put_template
 from daemon.planning.audience import segment
 from daemon.planning.campaign_drafts import CampaignProblem, draft, make
 from daemon.planning.campaign_outlook import progress, results
 from daemon.planning.campaigner import Campaigner
+from daemon.planning.spreader import Spreader
 from daemon.sealing.envelope import KeyRing
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database
@@ -35,16 +39,17 @@ async def conn(conn: Connection) -> Connection:
     return conn
 
 
-def config() -> Config:
+def config(account: str = "") -> Config:
     """One account, and no quiet hours, so that the time of day of a test's run does not matter."""
     return parse_config(
-        """[platforms.main]
+        f"""[platforms.main]
+        {account}
         kind = "twilio"
         account_sid = "AC0123456789abcdef0123456789abcdef"
         auth_token = "0123456789abcdef"
         from = "+15005550006"
         [rules]
-        quiet_hours = {}
+        quiet_hours = {{}}
         [workspaces.clinic]
         """,
         environ={},
@@ -519,6 +524,67 @@ async def test_an_erased_member_stays_in_the_counts_and_nothing_of_them_is_left(
     await conn.execute(query("campaign_act_start"), "clinic", "news")
     await runner.settle()
     assert (await runner.counts())["skipped"] == {"no_address": 1}
+
+
+TEMPLATE = """
+name = "spring"
+[variables]
+FirstName = {}
+[[texts]]
+style = "supportive"
+body = "{{FirstName}}, spring is here"
+[[texts]]
+language = "en"
+style = "snarky"
+bodies = ["Spring, {{FirstName}}. Get up.", "{{FirstName}}! Spring!"]
+[[texts]]
+language = "de"
+style = "snarky"
+body = "Frühling, {{FirstName}}. Steh auf."
+"""
+
+
+async def test_a_template_in_styles_and_languages_is_spread_within_the_tolerance(runner: Runner) -> None:
+    conn = runner.conn
+    await runner.people(30, locale="en")
+    await runner.people(10, locale="de")
+    await put_template(conn, "clinic", parse(TEMPLATE))
+    runner.config = config("planned_per_hour = 60")
+    variants = [{"name": name, "template": "spring", "style": name} for name in ("supportive", "snarky")]
+    await runner.start(variants=variants, later="1 hour", category="transactional")
+    await runner.settle()
+    spreader = Spreader(runner.database, lambda: runner.config, asyncio.Event())
+    assert await spreader.once(settle_seconds=0) == 40
+    rows = await conn.fetch(
+        """select d.due_at, p.wished_at, p.latest, m.body, p.kind, p.style, m.template, c.locale
+           from duly.delivery_row d join duly.planned p on p.delivery_id = d.id join duly.message m on m.id = d.id
+           join duly.contact c on c.id = p.contact_id where d.state = 'queued' order by d.due_at"""
+    )
+    assert all(row["wished_at"] <= row["due_at"] <= row["latest"] for row in rows)
+    assert timedelta(minutes=30) < rows[-1]["due_at"] - rows[0]["due_at"] < timedelta(minutes=50)
+    assert {row["template"] for row in rows} == {"spring@1"}
+    said = {(row["kind"], row["locale"]): "Frühling" in row["body"] for row in rows}
+    assert said == {
+        ("supportive", "en"): False,
+        ("supportive", "de"): False,
+        ("snarky", "en"): False,
+        ("snarky", "de"): True,
+    }
+    assert len({re.sub(r"P\d+", "", row["body"]) for row in rows}) == 4  # all of a style's texts are used
+    found = await runner.counts()
+    assert (found["queued"], found["waiting"], found["sent"]) == (40, 40, 0)
+    sent = await runner.send()
+    assert 0 < len(sent) < 10
+    # What is taken back, and wished for anew, is spread among what is there.
+    assert await conn.fetchval(query("campaign_act_pause"), "clinic", "news") == 40 - len(sent)
+    assert (await runner.counts())["to_come"] == 40 - len(sent)
+    await conn.execute(query("campaign_act_resume"), "clinic", "news")
+    await runner.settle()
+    assert await spreader.once(settle_seconds=0) == 40 - len(sent)
+    found = await runner.counts()
+    assert (found["queued"], found["sent"]) == (40 - len(sent), len(sent))
+    times = await conn.fetch("select due_at from duly.delivery_row where state = 'queued' order by 1")
+    assert times[-1]["due_at"] - times[0]["due_at"] > timedelta(minutes=25)
 
 
 SEGMENTS: list[tuple[dict[str, Any], str]] = [
