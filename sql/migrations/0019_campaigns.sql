@@ -38,6 +38,7 @@ create table duly.campaign (
   started_at timestamptz,
   moved_at timestamptz not null default now(),
   ended_at timestamptz,
+  kept jsonb,                       -- what it came to, since its members are removed: `progress` and `results`
   primary key (id, workspace_id),
   check (sends_at is null or wall_at is null)
 );
@@ -87,6 +88,7 @@ create index campaign_member_queued on duly.campaign_member (campaign_id) where 
 create index campaign_member_over on duly.campaign_member (campaign_id) where state = 'over';
 create index campaign_member_address on duly.campaign_member (address_key, campaign_id);
 create index campaign_member_contact on duly.campaign_member (contact_id);
+create index campaign_member_own on duly.campaign_member (campaign_id) where variables <> '{}';
 
 -- What members did: a reply, a click, what an application calls back. The same key counts once.
 create table duly.campaign_event (
@@ -423,6 +425,25 @@ $$;
 
 -- How far a campaign is, as of one moment: audience = sent + waiting + all that was skipped, by reason. `waiting` holds
 -- what is not queued yet (to_come), queued, or being sent.
+create function duly.campaign_counted(called duly.campaign) returns jsonb
+language sql stable
+as $$
+  with s as materialized (select * from duly.campaign_standing(called.id, called.workspace_id))
+  select jsonb_build_object(
+    'campaign', called.name, 'state', called.state, 'gathered', called.gathered_at is not null,
+    'audience', coalesce(sum(members), 0), 'sent', coalesce(sum(members) filter (where place = 'sent'), 0),
+    'waiting', coalesce(sum(members) filter (where place in ('waiting', 'queued', 'sending')), 0),
+    'to_come', coalesce(sum(members) filter (where place = 'waiting'), 0),
+    'queued', coalesce(sum(members) filter (where place = 'queued'), 0),
+    'sending', coalesce(sum(members) filter (where place = 'sending'), 0),
+    'skipped', coalesce((select jsonb_object_agg(r.reason, r.members) from (
+      select coalesce(reason, 'unknown') as reason, sum(members) as members from s where place = 'skipped' group by 1) r), '{}'),
+    'last_due', max(last_due) filter (where place = 'waiting'),
+    'winner', called.winner, 'started_at', called.started_at, 'ended_at', called.ended_at)
+  from s
+$$;
+
+-- The same for whoever may write to the workspace; of an old campaign what was kept. Raises 22023.
 create function duly.campaign_progress(workspace text, campaign text) returns jsonb
 language plpgsql stable security definer set search_path = duly, pg_temp
 as $$
@@ -436,20 +457,7 @@ begin
     raise exception 'campaign: there is no campaign % in %', coalesce(quote_literal(left(campaign, 100)), 'null'), workspace
       using errcode = '22023';
   end if;
-  return (
-    with s as materialized (select * from duly.campaign_standing(called.id, called.workspace_id))
-    select jsonb_build_object(
-      'campaign', called.name, 'state', called.state, 'gathered', called.gathered_at is not null,
-      'audience', coalesce(sum(members), 0), 'sent', coalesce(sum(members) filter (where place = 'sent'), 0),
-      'waiting', coalesce(sum(members) filter (where place in ('waiting', 'queued', 'sending')), 0),
-      'to_come', coalesce(sum(members) filter (where place = 'waiting'), 0),
-      'queued', coalesce(sum(members) filter (where place = 'queued'), 0),
-      'sending', coalesce(sum(members) filter (where place = 'sending'), 0),
-      'skipped', coalesce((select jsonb_object_agg(r.reason, r.members) from (
-        select coalesce(reason, 'unknown') as reason, sum(members) as members from s where place = 'skipped' group by 1) r), '{}'),
-      'last_due', max(last_due) filter (where place = 'waiting'),
-      'winner', called.winner, 'started_at', called.started_at, 'ended_at', called.ended_at)
-    from s);
+  return coalesce(called.kept -> 'progress', duly.campaign_counted(called));
 end $$;
 
 -- What the variants of a campaign have brought: of those sent to, how many did what it is measured by within its time.
@@ -473,9 +481,13 @@ as $$
     join duly.campaign_member m on m.campaign_id = c.id and m.workspace_id = c.workspace_id
     left join duly.delivery_row d
       on d.id = m.delivery_id and d.workspace_id = m.workspace_id and m.state in ('queued', 'over')
-    where c.id = campaign and c.workspace_id = workspace and m.variant is not null
+    where c.id = campaign and c.workspace_id = workspace and m.variant is not null and c.kept is null
   ) s
   group by 1, 2
+  union all
+  select k.* from duly.campaign c, jsonb_to_recordset(c.kept -> 'results')
+    as k (variant text, tested boolean, members bigint, sent bigint, hits bigint)
+  where c.id = campaign and c.workspace_id = workspace
 $$;
 
 -- Who is erased leaves a campaign's counts as they are, and nothing of themselves. (A guest who has become known, and
@@ -494,6 +506,50 @@ begin
 end $$;
 create trigger forget_campaigns after delete on duly.contact for each row execute function duly.forget_campaigns();
 
+-- Of campaigns that ended longer ago than `keep`: empties what was said to members alone or, with `remove`, removes the
+-- members and what they did, at most `how_many`; what the campaign came to is kept. Of a person under a legal hold
+-- everything stays. Returns how many.
+create function duly.remove_old_members(workspaces integer[], keep interval, remove boolean, how_many integer) returns bigint
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  old uuid[];
+  done bigint := 0;
+begin
+  perform duly.check_keep(keep);
+  old := array(select c.id from duly.campaign c
+               where c.ended_at < now() - keep and c.workspace_id = any (workspaces) and not c.restless);
+  if not remove then
+    update duly.campaign_member m set variables = '{}' where m.ctid in (
+      select o.ctid from duly.campaign_member o
+      where o.campaign_id = any (old) and o.variables <> '{}' and duly.held_for(o.workspace_id, array(
+        select a.address_key from duly.address a where a.contact_id = o.contact_id and a.workspace_id = o.workspace_id
+        union all select o.address_key where o.address_key is not null)) is null
+      limit how_many for update skip locked);
+    get diagnostics done = row_count;
+    return done;
+  end if;
+  update duly.campaign c
+  set kept = jsonb_build_object(
+    'progress', duly.campaign_counted(c),
+    'results', (select coalesce(jsonb_agg(to_jsonb(r)), '[]') from duly.campaign_results(c.id, c.workspace_id) r))
+  where c.id = any (old) and c.kept is null;
+  with gone as (
+    delete from duly.campaign_member m where m.ctid in (
+      select o.ctid from duly.campaign_member o
+      where o.campaign_id = any (old) and duly.held_for(o.workspace_id, array(
+        select a.address_key from duly.address a where a.contact_id = o.contact_id and a.workspace_id = o.workspace_id
+        union all select o.address_key where o.address_key is not null)) is null
+      limit how_many for update skip locked)
+    returning m.campaign_id, m.contact_id, m.workspace_id
+  ), events as (
+    delete from duly.campaign_event e using gone g
+    where e.campaign_id = g.campaign_id and e.contact_id = g.contact_id and e.workspace_id = g.workspace_id
+  )
+  select count(*) into done from gone;
+  return done;
+end $$;
+
 select duly.protect('{campaign,campaign_variant,campaign_member,campaign_event}');
 
 revoke all on all functions in schema duly from public;
@@ -504,7 +560,8 @@ grant execute on function
   to duly_producer, duly_daemon;
 grant execute on function
   duly.campaign_pick(text, text, text, jsonb), duly.campaign_take_back(duly.campaign, boolean), duly.campaign_replies(),
-  duly.campaign_standing(uuid, integer), duly.campaign_results(uuid, integer)
+  duly.campaign_standing(uuid, integer), duly.campaign_results(uuid, integer),
+  duly.remove_old_members(integer[], interval, boolean, integer)
   to duly_daemon;
 grant select, insert, update on duly.campaign, duly.campaign_variant, duly.campaign_member to duly_daemon;
 grant select on duly.campaign_event to duly_daemon;

@@ -346,7 +346,8 @@ async def _handed_over(house: House) -> list[UUID]:
             )
         ]
         left = await house.conn.fetchval(
-            "select count(*) from duly.delivery_row where state in ('queued', 'leased') and due_at > now() + interval '7 min'"
+            "select count(*) from duly.delivery_row"
+            " where state in ('queued', 'leased') and due_at > now() + interval '7 min'"
         )
         return len(found) > 1 and not left
 
