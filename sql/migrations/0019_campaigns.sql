@@ -189,6 +189,7 @@ declare
   wanted duly.state := case campaign.state when 'canceled' then 'canceled' else 'queued' end;
   of text[] := case when whole then '{queued,over}' else '{queued}' end;
   taken bigint;
+  soonest timestamptz;
 begin
   for try in 1 .. 10 loop
     begin
@@ -205,13 +206,18 @@ begin
         set state = 'canceled', reason = 'canceled', detail = why, state_at = now(), lease_token = null, node_id = null
         from meant where d.id = meant.id and d.workspace_id = campaign.workspace_id
         returning d.id
+      ), back as (
+        update duly.campaign_member m
+        set state = 'waiting', delivery_id = null, generation = m.generation + 1
+        from canceled c
+        where m.campaign_id = campaign.id and m.workspace_id = campaign.workspace_id and m.state = any (of)
+          and m.delivery_id = c.id
+        returning m.due_at
       )
-      update duly.campaign_member m
-      set state = 'waiting', delivery_id = null, generation = m.generation + 1
-      from canceled c
-      where m.campaign_id = campaign.id and m.workspace_id = campaign.workspace_id and m.state = any (of)
-        and m.delivery_id = c.id;
-      get diagnostics taken = row_count;
+      select count(*), min(b.due_at) into taken, soonest from back b;
+      -- The places of the throttle that they had are free.
+      update duly.campaign c set next_at = soonest
+      where c.id = campaign.id and c.workspace_id = campaign.workspace_id and c.next_at > soonest;
       -- After the locks: a hand-over that was being noted is seen by now.
       if exists (select from duly.handed_over h where h.ended_at is null and h.workspace_id = campaign.workspace_id) then
         perform duly.ask_back(array(
