@@ -129,8 +129,7 @@ class PlannerRun:
                 for workspace in WORKSPACES:
                     await conn.execute(query("chaos_check_in"), workspace, True)
                 await self._ask()
-                left = start + timedelta(seconds=last) - datetime.now(UTC)
-                seconds = max(_CAMPAIGN_SECONDS, left.total_seconds())
+                seconds = max(_CAMPAIGN_SECONDS, wanted.users / _USERS_A_SECOND)
                 await all_of(
                     self._watch(len(foreseen)),
                     self._kill(len(foreseen), seconds),
@@ -209,13 +208,19 @@ class PlannerRun:
         shares = sorted(self._rng.uniform(*_KILLED_BETWEEN) for _ in range(self._wanted.kills - later))
         moments = sorted(self._rng.uniform(*_KILLED_WITHIN) for _ in range(later))
         blows: list[asyncio.Task[None]] = []
-        for share in shares:
-            await self._until(share * expected)
-            await asyncio.sleep(self._rng.uniform(0, _AMIDST_SECONDS))  # into a transaction
-            blows.append(self._blow(expected))
-        for moment in moments:
-            await asyncio.sleep(began + moment * seconds - time.monotonic())
-            blows.append(self._blow(expected))
+
+        async def amidst_planning() -> None:
+            for share in shares:
+                await self._until(share * expected)
+                await asyncio.sleep(self._rng.uniform(0, _AMIDST_SECONDS))  # into a transaction
+                blows.append(self._blow(expected))
+
+        async def amidst_campaign() -> None:
+            for moment in moments:
+                await asyncio.sleep(began + moment * seconds - time.monotonic())
+                blows.append(self._blow(expected))
+
+        await all_of(amidst_planning(), amidst_campaign())
         await asyncio.gather(*blows)
 
     def _blow(self, expected: int) -> asyncio.Task[None]:
