@@ -37,6 +37,8 @@ AHEAD = timedelta(seconds=10)
 """How long before its time a delivery is queued."""
 MOST_QUEUED = 2000
 """No more of a campaign are in the queue at once."""
+BEFORE_SPREADING = timedelta(seconds=5)
+"""What may be spread is queued so long before its time at least: the spreader must come first."""
 PORTION = 250
 _AGAIN = timedelta(minutes=1)  # where an address cannot be opened
 
@@ -181,6 +183,8 @@ class Feeder:
             case skip:
                 return _Fate(contact, "skipped", row["due_at"], skip.reason.value)
         due = max(row["due_at"], self._next_at)
+        if campaign.later:
+            due = max(due, campaign.now + BEFORE_SPREADING)
         if expires is not None and due >= expires:
             return _Fate(contact, "skipped", row["due_at"], "expired")
         if due > until:
@@ -292,7 +296,8 @@ def _names(variant: Variant) -> frozenset[str]:
 def _text(campaign: Campaign, version: TemplateVersion, variant: Variant, row: asyncpg.Record) -> Text:
     texts = version.choices(row["channel"], row["locale"], variant.style)
     if not texts:
-        raise TemplateProblem(f"{version.name} has no text for {row['channel']}")
+        wanted = ", ".join(word for word in (row["channel"], row["locale"], variant.style) if word)
+        raise TemplateProblem(f"{version.name} has no text for {wanted}")
     return texts[choice(campaign, row["contact_id"], len(texts))]
 
 
