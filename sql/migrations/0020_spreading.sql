@@ -1,7 +1,6 @@
 -- Spreading: where what was planned has been placed, and whose turn it is to place what an account carries.
 
 alter table duly.planned add column placed_at timestamptz; -- the time that spreading has given it
-create index planned_wished on duly.planned (workspace_id, wished_at) where delivery_id is not null;
 
 -- One daemon at a time places an account's messages, with this token until then. What it writes it writes under its
 -- token only. `unfinished`: it has begun and did not come to the end; whoever comes next does it again.
