@@ -1616,8 +1616,8 @@ begin
 end $$;
 
 -- Queues what the daemon has planned and rendered, in the caller's transaction: a JSON array of objects with `source_id`,
--- `source`, `contact`, `occurrence`, and either `reason` (nothing is sent) or `channel`, `to`, `body`, `category`,
--- `priority`, `due_at`, `earliest`, `latest`, `expires_at`, `template` (name@version), `text_id`, `variables`, `metadata`;
+-- `source`, `contact`, `occurrence`, and either `reason` (nothing is sent) or `channel`, `to`, `address_key` (where it is
+-- known: of just that channel and address), `body`, `category`, `priority`, `due_at`, `earliest`, `latest`, `expires_at`, `template` (name@version), `text_id`, `variables`, `metadata`;
 -- besides `kind`, `style`, `wished_at` (else it is `due_at`), `because`. One row per item, by position from 1: its
 -- delivery, or what is wrong with it. What was decided before stays, and is answered as `repeated`. An item that is wrong
 -- is noted as one without a delivery. One statement for all, as duly.enqueue_checked does for one; where the workspace
@@ -1646,13 +1646,13 @@ begin
     select i.*, duly.new_id() as new_id
     from rows from (jsonb_to_recordset(items) as (
       source_id uuid, source text, contact uuid, occurrence timestamp, reason text, kind text, style text, text_id uuid,
-      channel text, "to" text, body text, category text, priority integer, due_at timestamptz, wished_at timestamptz,
+      channel text, "to" text, address_key uuid, body text, category text, priority integer, due_at timestamptz, wished_at timestamptz,
       earliest timestamptz, latest timestamptz, expires_at timestamptz, template text, variables jsonb, metadata jsonb,
       because jsonb)) with ordinality
-      as i (source_id, source, contact, occurrence, reason, kind, style, text_id, channel, "to", body, category, priority,
-            due_at, wished_at, earliest, latest, expires_at, template, variables, metadata, because, n)
+      as i (source_id, source, contact, occurrence, reason, kind, style, text_id, channel, "to", address_key, body, category,
+            priority, due_at, wished_at, earliest, latest, expires_at, template, variables, metadata, because, n)
   ), whole as materialized (
-    select g.n, g.source_id, g.source, g.contact, g.occurrence, g.reason, g.kind, g.style, g.text_id, g.channel, g."to",
+    select g.n, g.source_id, g.source, g.contact, g.occurrence, g.reason, g.kind, g.style, g.text_id, g.channel, g."to", g.address_key,
            case when found_workspace.footers is null then g.body
                 else duly.with_footer(found_workspace, coalesce(g.category, 'transactional'), g.body, g.metadata ->> 'language') end as body,
            coalesce(g.category, 'transactional') as category, coalesce(g.priority, 2) as priority, g.due_at, g.wished_at,
@@ -1677,15 +1677,16 @@ begin
     on conflict do nothing
     returning p.source_id, p.contact_id, p.occurrence, p.delivery_id
   ), wanted as materialized (
-    select c.*, k.address_key, (
+    select c.*, k.key, (
       select s.reason from duly.suppression s
-      where s.address_key = k.address_key and s.workspace_id in (found_workspace.id, 0) and s.channel in ('', c.channel)
+      where s.address_key = k.key and s.workspace_id in (found_workspace.id, 0) and s.channel in ('', c.channel)
         and s.category in ('', c.category) and s.account = ''
       limit 1) as stop
     from checked c
     join decided d on d.delivery_id = c.new_id
     cross join lateral (
-      select duly.address_hash(h.inner_pad, h.outer_pad, c.channel, c."to") as address_key from duly.hash_key h offset 0) k
+      select coalesce(c.address_key, duly.address_hash(h.inner_pad, h.outer_pad, c.channel, c."to")) as key
+      from duly.hash_key h offset 0) k
   ), message as (
     insert into duly.message (id, workspace_id, body, category, template, text_id, variables, metadata, sealed_with)
     select w.new_id, found_workspace.id, w.body, w.category, w.template, w.text_id, w.variables, w.metadata,
@@ -1695,7 +1696,7 @@ begin
     insert into duly.delivery_row
       (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments, state, reason,
        detail, sealed_with)
-    select w.new_id, found_workspace.id, w.new_id, w.channel::duly.channel, w."to", w.address_key, w.priority, w.due_at,
+    select w.new_id, found_workspace.id, w.new_id, w.channel::duly.channel, w."to", w.key, w.priority, w.due_at,
            w.expires_at, case when w.channel <> 'sms' or octet_length(w.body) <= 70 then 1 else duly.segments(w.body) end,
            (case when w.stop is null then 'queued' else 'skipped' end)::duly.state, w.stop,
            case when w.stop is not null then 'suppression: found when it was queued' end,
