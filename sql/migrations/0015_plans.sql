@@ -237,23 +237,26 @@ as $$
 #variable_conflict use_variable
 declare
   tag text := lower(replace(language, '_', '-'));
-  fitting duly.template_text[];
+  best duly.template_text;
 begin
-  fitting := array(
-    select f from (
-      select t, rank() over (order by t.channel desc, length(t.language) desc, t.style desc) as place
-      from duly.template_text t
-      where t.template_id = template and t.workspace_id = workspace and t.channel in (channel, '')
-        and t.language in ('', tag, split_part(tag, '-', 1)) and t.style in (style, '')) p (f, place)
-    where p.place = 1 order by (p.f).number);
-  if cardinality(fitting) > 1 then
-    return (
-      select f.chosen from generate_subscripts(fitting, 1) n cross join lateral (select fitting[n] as chosen) f
-      left join duly.texts_said(workspace, duly.address_key(channel, "to"), array(select u.id from unnest(fitting) u)) s
-        on s.text_id = (f.chosen).id
-      order by s.last nulls first, n limit 1);
+  select t.* into best from duly.template_text t
+  where t.template_id = template and t.workspace_id = workspace and t.channel in (channel, '')
+    and t.language in ('', tag, split_part(tag, '-', 1)) and t.style in (style, '')
+  order by t.channel desc, length(t.language) desc, t.style desc, t.number limit 1;
+  if exists (
+    select from duly.template_text t
+    where t.template_id = template and t.workspace_id = workspace and t.channel = best.channel
+      and t.language = best.language and t.style = best.style and t.number > best.number) then
+    select t.* into best from duly.template_text t
+    left join duly.texts_said(workspace, duly.address_key(channel, "to"), array(
+      select e.id from duly.template_text e
+      where e.template_id = template and e.workspace_id = workspace and e.channel = best.channel
+        and e.language = best.language and e.style = best.style)) s on s.text_id = t.id
+    where t.template_id = template and t.workspace_id = workspace and t.channel = best.channel
+      and t.language = best.language and t.style = best.style
+    order by s.last nulls first, t.number limit 1;
   end if;
-  return fitting[1];
+  return best;
 end $$;
 
 -- What a template has beside the body goes to what the application has given: its media come first, all else is replaced.
@@ -339,8 +342,10 @@ begin
     body := duly.smart_replaced(body);
   end if;
   content := '{}';
-  if parts - 'body' = '{}' and chosen.language = '' then
+  if found_template.used_at is null then -- what has been used once is never taken away
     error := duly.use_template(workspace, chosen.id);
+  end if;
+  if parts - 'body' = '{}' and chosen.language = '' then
     return;
   end if;
   content := jsonb_strip_nulls(jsonb_build_object(
@@ -350,7 +355,6 @@ begin
                    from jsonb_array_elements(parts -> 'media_urls') with ordinality m (url, n)),
     'buttons', duly.filled_items(parts -> 'buttons', texts), 'attachments', duly.filled_items(parts -> 'attachments', texts),
     'language', case when not metadata ? 'language' then nullif(chosen.language, '') end));
-  error := duly.use_template(workspace, chosen.id);
 end $$;
 
 -- Notes that a template is used, by the text that is; what is wrong where it is not there any more.
