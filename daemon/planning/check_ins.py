@@ -14,9 +14,8 @@ says why, for the receipt (`because`); what is not sent has a `reason`:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from daemon.config import Config
@@ -58,8 +57,7 @@ _EXPIRES_AFTER = timedelta(hours=12)
 _LATEST_FOR = timedelta(days=7)
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
+class Preference(NamedTuple):
     """How somebody wants to be written to."""
 
     contact: UUID
@@ -74,8 +72,7 @@ class Preference:
     decided: bool  # whether there is a check-in on the day that was asked about
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """A check-in in words."""
 
     kind: Kind
@@ -251,8 +248,7 @@ class Moment(Protocol):
         """By which clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """One person's check-in before it is decided."""
 
     person: Person
@@ -275,13 +271,11 @@ async def load_goals(
     conn: Connection, workspace_id: int, moments: Sequence[Moment]
 ) -> dict[UUID, list[Goal]]:
     """The goals of people with what they have done, in the periods that are asked about; none: no entry."""
-    columns = zip(*(spans(m.on, m.zone.name) for m in moments), strict=True) if moments else [()] * 6
+    clocks: dict[tuple[date, str], int] = {}
+    places = [clocks.setdefault((m.on, m.zone.name), len(clocks) + 1) for m in moments]
+    columns = zip(*((*spans(on, zone), on) for on, zone in clocks), strict=True) if clocks else [()] * 7
     rows = await conn.fetch(
-        query("goal_progress"),
-        workspace_id,
-        [m.contact for m in moments],
-        *(list(column) for column in columns),
-        [m.on for m in moments],
+        query("goal_progress"), workspace_id, [m.contact for m in moments], places, *map(list, columns)
     )
     found: dict[UUID, list[Goal]] = {}
     for contact, name, unit, target, period, done in rows:
@@ -422,6 +416,7 @@ class CheckIns:
             "text_id": said.text.id,
             "channel": address.channel.value,
             "to": address.to,
+            "address_key": address.key,
             "body": said.body,
             "category": category_of(series, kind),
             "priority": priority_of(series, case.preference, kind),
