@@ -640,3 +640,15 @@ async def test_a_name_is_taken_once_and_a_template_must_be_there(runner: Runner)
         await runner.make(name="other", variants=[{"name": "a", "template": "autumn"}])
     with pytest.raises(CampaignProblem, match=r"^variables: hold something"):
         await runner.make(name="other", variables={"x": "\0"})
+
+
+async def test_without_a_tolerance_a_campaign_is_not_held_to_what_is_planned_an_hour(runner: Runner) -> None:
+    await runner.people(30)
+    runner.config = config("planned_per_hour = 1")
+    await runner.start(category="transactional")
+    await runner.settle()
+    before = await runner.conn.fetch("select id, due_at from duly.delivery_row order by id")
+    spreader = Spreader(runner.database, lambda: runner.config, asyncio.Event())
+    assert await spreader.once(settle_seconds=0) == 0
+    assert await runner.conn.fetch("select id, due_at from duly.delivery_row order by id") == before
+    assert len(await runner.send()) == 30
