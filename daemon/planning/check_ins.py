@@ -22,6 +22,7 @@ from daemon.config import Config
 from daemon.content.library import load_templates
 from daemon.content.rotation import pick
 from daemon.content.templates import TemplateProblem, TemplateVersion, Text
+from daemon.content.values import Type
 from daemon.model import Channel
 from daemon.planning.goals import Goal, Kind, foremost, kind_of, plain, spans
 from daemon.planning.item_links import keep_links
@@ -194,7 +195,7 @@ def say(
     version, choices = found
     same = next((choice for choice in choices if choice.id == text), None)
     chosen = same or pick(choices, used, person.id)
-    linked = text_links(version, variables_of(person) | goal_variables(foremost(goals)), link_base)
+    linked = text_links(version, variables_of(person) | goal_variables(foremost(goals), version), link_base)
     try:
         content = version.render(chosen, linked.values, channel=channel)
         links = linked.said(content)
@@ -221,15 +222,20 @@ def say(
     )
 
 
-def goal_variables(goal: Goal) -> dict[str, Any]:
-    """What a text may say of a goal. A unit that has no name is left to the template's default."""
-    found: dict[str, Any] = {
-        "goal": goal.name,
-        "done": plain(goal.done),
-        "target": plain(goal.target),
-        "percent": goal.percent,
+def goal_variables(goal: Goal, version: TemplateVersion) -> dict[str, Any]:
+    """What a text may say of a goal, its figures as texts where the template takes texts. A unit that has no name is
+    left to the template's default.
+    """
+    figures = {"done": plain(goal.done), "target": plain(goal.target), "percent": goal.percent}
+    found: dict[str, Any] = {"goal": goal.name} | {
+        name: str(figure) if _takes_text(version, name) else figure for name, figure in figures.items()
     }
     return found | ({"unit": goal.unit} if goal.unit else {})
+
+
+def _takes_text(version: TemplateVersion, name: str) -> bool:
+    declared = version.variables.get(name)
+    return declared is not None and declared.type is Type.TEXT
 
 
 class Moment(Protocol):

@@ -268,6 +268,16 @@ async def test_no_text_is_said_again_before_all_have_been(conn: Connection, data
     assert texts[3] == texts[0]
 
 
+async def test_a_template_put_without_declarations_takes_the_figures_as_texts(
+    conn: Connection, database: Database
+) -> None:
+    day = ahead()
+    await person(conn, "begins", day, done=1.5)
+    await conn.execute("select duly.put_template('clinic', 'partial', '{{goal}}: {{done}} of {{target}}')")
+    await plan(database, day)
+    assert await conn.fetchval("select body from duly.message") == "Runs: 1.5 of 4"
+
+
 async def test_a_partial_goal_without_words_of_its_own_has_those_of_a_missed_one(
     conn: Connection, database: Database
 ) -> None:
