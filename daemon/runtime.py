@@ -118,7 +118,7 @@ class Runtime:
             self.membership,
             self.dispatcher,
             self.unsealer,
-            GoalsAgain(database, self.keys),
+            GoalsAgain(database, self.keys, lambda: self.config.web.link_base),
             judge,
             self.directory.name_of,
             lambda workspace, channel: self.config.account_for(workspace, channel),
@@ -154,7 +154,11 @@ class Runtime:
         self.planner = Planner(
             database,
             lambda: self.config.planning,
-            sources(self.keys, lambda workspace, channel: self.config.account_for(workspace, channel)),
+            sources(
+                self.keys,
+                lambda workspace, channel: self.config.account_for(workspace, channel),
+                lambda: self.config,
+            ),
             self.schema.fits,
         )
         self.learner = Learner(database, lambda: self.config, self.schema.fits)

@@ -7,8 +7,9 @@ import contextlib
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import aiohttp
 from yarl import URL
@@ -87,6 +88,33 @@ async def reached(conn: Connection, delivery: UUID, *states: str) -> None:
         return await conn.fetchval("select state from duly.delivery where id = $1", delivery) in states
 
     await until(there)
+
+
+async def plan(
+    conn: Connection, count: int, at: datetime, *, priority: int = 3, later: timedelta = timedelta(hours=4)
+) -> None:
+    """Plans messages to as many people for a time, as the planner does."""
+    owner = await conn.fetchval("select id from duly.workspace where name = 'clinic'")
+    first = await conn.fetchval("select count(*) from duly.planned")
+    items = [
+        {
+            "source_id": str(UUID(int=7)),
+            "source": "check_in",
+            "contact": str(uuid4()),
+            "occurrence": at.replace(tzinfo=None).isoformat(),
+            "channel": "sms",
+            "to": f"+1415{5550000 + first + nth}",
+            "body": "How was your week?",
+            "category": "accountability",
+            "priority": priority,
+            "due_at": at.isoformat(),
+            "earliest": at.isoformat(),
+            "latest": (at + later).isoformat(),
+        }
+        for nth in range(count)
+    ]
+    rows = await conn.fetch("select error from duly.enqueue_planned($1, $2::jsonb)", owner, json.dumps(items))
+    assert not any(row["error"] for row in rows)
 
 
 def counts(html: str) -> dict[str, int]:

@@ -16,6 +16,7 @@ from daemon.content.preparing import Person, chosen, content_of, people_at
 from daemon.content.rotation import pick
 from daemon.content.templates import TemplateVersion
 from daemon.content.values import typed
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel
 from daemon.store.database import Database
 from daemon.store.sql import query
@@ -45,7 +46,7 @@ class TemplateLines:
         self._channel = Channel(channel)
         self._version = version
         self._given = given
-        self._shared: dict[str, Any] = orjson.loads(given.metadata)
+        self._shared: dict[str, Any] = read_jsonb(given.metadata)
 
     @classmethod
     async def load(cls, database: Database, workspace: str, channel: str, pinned: str, given: Given) -> Self:

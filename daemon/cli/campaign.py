@@ -75,7 +75,9 @@ def create(
     test_part: Annotated[
         float | None, typer.Option(help="Percent that the variants are tried on; the rest gets the winner.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="What counts: reply, click or callback.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What counts: reply, click, helpful or callback.")
+    ] = None,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -27,13 +27,25 @@ def demo(
         bool, typer.Option("--no-limits", help="Without limits and waits: to measure messages per second.")
     ] = False,
     seed: Annotated[int, typer.Option(help="The same seed queues the same messages.")] = 1,
+    sunday: Annotated[
+        bool | None,
+        typer.Option(
+            "--sunday/--no-sunday",
+            help="A coach's Sunday, planned and spread, with clocks sped up. Else not with --once and --no-limits.",
+        ),
+    ] = None,
+    sunday_people: Annotated[int, typer.Option(min=20, max=5000, hidden=True)] = 420,
+    sunday_hour_seconds: Annotated[float, typer.Option(min=1, max=3600, hidden=True)] = 10.0,
 ) -> None:
     """Run everything on this machine, a stand-in for Twilio included, and watch it work."""
     from daemon.demo.play import DemoError, Wishes, play  # what it needs is slow to load
+    from daemon.demo.sunday import Size
 
     if json and not once:
         fail("--json needs --once: without it there is no end to report", 2)
-    wishes = Wishes(messages, once, json, not no_limits, seed, data_dir, port)
+    wanted = sunday if sunday is not None else not (once or no_limits)
+    size = Size(sunday_people, sunday_hour_seconds) if wanted else None
+    wishes = Wishes(messages, once, json, not no_limits, seed, data_dir, port, size)
     try:
         result = run_async(lambda: play(wishes))
     except DemoError as error:

@@ -81,7 +81,7 @@ def plan(
 async def _planned(
     database: Database, settings: Config, keys: DataKeys, only: Only, *, dry_run: bool
 ) -> dict[str, Any]:
-    known, portion = sources(keys, settings.account_for), settings.planning.portion
+    known, portion = sources(keys, settings.account_for, lambda: settings), settings.planning.portion
     facts: dict[str, Any] = {
         "date": only.on_date and only.on_date.isoformat(),
         "workspace": only.workspace,

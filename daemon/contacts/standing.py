@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
-
+from daemon.jsonb import read_jsonb
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
@@ -41,7 +40,7 @@ async def load(conn: Connection, workspace: str, channel: str, to: str) -> Recor
     """Reads an address's record in one workspace, with the suppressions of all."""
     log = [dict(row) for row in await conn.fetch(query("consent_log"), workspace, channel, to)]
     for entry in log:
-        entry["proof"] = orjson.loads(entry["proof"])
+        entry["proof"] = read_jsonb(entry["proof"])
     return Record(log, [dict(row) for row in await conn.fetch(query("suppressions"), workspace, channel, to)])
 
 

@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import orjson
-
 from daemon.content.channels import parts_of
 from daemon.content.language import TemplateProblem
 from daemon.content.library import load_templates
 from daemon.content.rotation import pick
 from daemon.content.templates import Content, TemplateVersion, Text
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel
 from daemon.store.database import Connection
 from daemon.store.sql import query
@@ -58,7 +57,7 @@ async def people_at(
     rows = await conn.fetch(
         query("people_at"), workspace_id, [channel for channel, _ in addresses], [to for _, to in addresses]
     )
-    return [orjson.loads(row["person"]) if row["person"] else {} for row in rows]
+    return [read_jsonb(row["person"]) if row["person"] else {} for row in rows]
 
 
 def has_conditions(text: Text) -> bool:

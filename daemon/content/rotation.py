@@ -10,6 +10,7 @@ from uuid import UUID
 from daemon.content.templates import Text
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_NEVER = (0, None)
 
 
 def pick(choices: Sequence[Text], used: Mapping[UUID, tuple[int, datetime | None]], seed: object) -> Text:
@@ -20,9 +21,13 @@ def pick(choices: Sequence[Text], used: Mapping[UUID, tuple[int, datetime | None
     texts, and one person's choice the same whenever it is asked, such as the contact's id.
     """
 
-    def order(text: Text) -> tuple[bool, datetime, int, bytes]:
-        times, last = used.get(text.id, (0, None))
-        place = f"{seed}\0{text.channel}\0{text.language}\0{text.style}\0{text.number}"
-        return times > 0, last or _LONG_AGO, times, blake2b(place.encode(), digest_size=8).digest()
+    def said(text: Text) -> tuple[bool, datetime, int]:
+        times, last = used.get(text.id, _NEVER)
+        return times > 0, last or _LONG_AGO, times
 
-    return min(choices, key=order)
+    equals = list(choices)
+    if used:
+        least = min(map(said, choices))
+        equals = [text for text in choices if said(text) == least]
+    equals.sort(key=lambda text: text.number)
+    return equals[int.from_bytes(blake2b(str(seed).encode(), digest_size=8).digest()) % len(equals)]

@@ -77,8 +77,8 @@ def checked_value(variable: Variable, value: Any) -> Any:
     problem = None
     match variable.type:
         case Type.NUMBER:
-            if _is_number(value):
-                return Number(Decimal(str(value)))
+            if (number := _number(value)) is not None:
+                return number
             problem = "must be a number"
         case Type.FLAG:
             if not isinstance(value, bool):
@@ -108,14 +108,17 @@ class Number(Decimal):
         return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _is_number(value: Any) -> bool:
-    if not isinstance(value, int | float | Decimal) or isinstance(value, bool):
-        return False
-    if isinstance(value, int) and abs(value) >= 10**40:
-        return False
-    number = Decimal(str(value))
-    return number.is_finite() and abs(number.adjusted()) <= 40 and len(str(Number(number))) <= 40
+def _number(value: Any) -> int | Number | None:
+    """None: it is none, or one that takes more than 40 characters."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    if isinstance(value, int):
+        return value if -(10**39) < value < 10**40 else None
+    number = Number(str(value))
+    return number if number.is_finite() and abs(number.adjusted()) <= 40 and len(str(number)) <= 40 else None
 
 
 def _is_text(value: str) -> bool:
-    return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    return "\0" not in value and (
+        value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
+    )

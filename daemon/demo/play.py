@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import asyncpg
 
 from daemon.demo.messages import DemoMessage, Pace, plan, trickle
-from daemon.demo.parts import Interrupted, PartDied, Parts
+from daemon.demo.parts import POSTGRES_GONE, Interrupted, PartDied, Parts
 from daemon.demo.producer import Counts, Producer, prepare, total
 from daemon.demo.progress import Progress
 from daemon.demo.settings import DemoSettings, free_port
+from daemon.demo.sunday import Size, Sunday, SundayError, SundayResult
 from daemon.store.embedded import EmbeddedError
 from daemon.store.migrations import MigrationError
 
@@ -42,6 +46,7 @@ class Wishes:
     seed: int
     data_dir: Path | None = None
     port: int | None = None
+    sunday: Size | None = None  # None: without a coach's Sunday
 
     @property
     def pace(self) -> Pace:
@@ -61,15 +66,23 @@ class Result:
     skipped: int
     duplicates: int
     seconds: float
+    sunday: SundayResult | None = None
 
     @property
     def good(self) -> bool:
-        """Nothing lost, nothing twice."""
-        return self.duplicates == 0 and self.queued == self.delivered + self.failed + self.skipped
+        """Nothing lost, nothing twice, and the Sunday came out right."""
+        return (
+            self.duplicates == 0
+            and self.queued == self.delivered + self.failed + self.skipped
+            and (self.sunday is None or self.sunday.good)
+        )
 
-    def as_json(self) -> dict[str, float]:
+    def as_json(self) -> dict[str, Any]:
         """For --json."""
-        return asdict(self)
+        found = asdict(self)
+        if self.sunday is None:
+            del found["sunday"]
+        return found
 
     def __str__(self) -> str:
         speed = self.queued / self.seconds if self.seconds else 0.0
@@ -89,7 +102,7 @@ async def play(wishes: Wishes) -> Result | None:
             port = free_port(wishes.port, any_other=wishes.once)
         except OSError as error:
             raise DemoError(f"--port: {error}") from error
-        async with Parts(DemoSettings(directory, port, wishes.limits), wishes.seed) as parts:
+        async with Parts(_settings(directory, port, wishes), wishes.seed) as parts:
             try:
                 return await _Run(wishes, parts).run()
             except Interrupted:
@@ -98,6 +111,10 @@ async def play(wishes: Wishes) -> Result | None:
                 raise DemoError(str(error)) from error
             except MigrationError as error:
                 raise DemoError(f"{error}\nOr remove {directory} to begin the demo anew.") from error
+
+
+def _settings(directory: Path, port: int, wishes: Wishes) -> DemoSettings:
+    return DemoSettings(directory, port, wishes.limits, wishes.sunday is not None)
 
 
 @contextmanager
@@ -143,7 +160,7 @@ class _Run:
         planning = asyncio.create_task(asyncio.to_thread(plan, wishes.messages, wishes.pace, wishes.seed))
         self._progress.say("Starting Postgres, the stand-in for Twilio and the daemon …")
         await parts.start_postgres()
-        await parts.unless_over(prepare(parts.dsn))
+        await parts.unless_over(prepare(parts.dsn, sunday=wishes.sunday is not None))
         await parts.start_sandbox()
         await parts.start_daemon()
         messages = await planning
@@ -162,16 +179,69 @@ class _Run:
 
     async def _flow(self, producer: Producer, messages: list[DemoMessage]) -> Result:
         """Queues and watches: until all is final with --once, else without end."""
-        queueing = asyncio.create_task(self._queue(producer, messages))
+        tasks = [queueing := asyncio.create_task(self._queue(producer, messages))]
+        if not self._wishes.once:
+            tasks.append(asyncio.create_task(self._sunday_beside()))
         try:
             every = await self._watch(producer, queueing)
         finally:
-            queueing.cancel()
-            await asyncio.gather(queueing, return_exceptions=True)
-        duplicates, seconds = await self._parts.duplicates(), await producer.seconds()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        seconds = await producer.seconds()
+        sunday = await self._sunday_after(producer)
         return Result(
-            len(messages), every["delivered"], every.failed, every.skipped, duplicates, round(seconds, 3)
+            len(messages),
+            every["delivered"],
+            every.failed,
+            every.skipped,
+            await self._parts.duplicates(),
+            round(seconds, 3),
+            sunday,
         )
+
+    async def _sunday_beside(self) -> None:
+        """While all else goes on. What is wrong with it is said, and ends nothing."""
+        if self._wishes.sunday is None:
+            return
+        try:
+            result = await self._sunday(self._wishes.sunday)
+        except (SundayError, asyncpg.PostgresError, *POSTGRES_GONE) as error:
+            self._progress.note = ""
+            self._progress.say(f"The Sunday did not come about: {error}")
+        else:
+            self._progress.say(str(result))
+
+    async def _sunday_after(self, producer: Producer) -> SundayResult | None:
+        if self._wishes.sunday is None or not self._wishes.once:
+            return None
+        running = asyncio.create_task(self._sunday(self._wishes.sunday))
+        try:
+            while not running.done():
+                self._progress.show(await producer.counts())
+                await asyncio.wait([running], timeout=_LOOK_SECONDS)
+            result = running.result()
+        except SundayError as error:
+            raise DemoError(f"the Sunday did not come about: {error}") from error
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        self._progress.say(str(result))
+        return result
+
+    async def _sunday(self, size: Size) -> SundayResult:
+        sunday = await Sunday.connect(self._parts.dsn, self._parts.settings.page, size)
+        running = asyncio.create_task(sunday.run(self._progress.say))
+        try:
+            while not running.done():
+                self._progress.note = sunday.line
+                await asyncio.wait([running], timeout=_LOOK_SECONDS)
+            self._progress.note = sunday.line
+            return running.result()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            sunday.close()
 
     async def _queue(self, producer: Producer, messages: list[DemoMessage]) -> None:
         await producer.queue(messages)

@@ -16,6 +16,8 @@ import asyncpg
 import orjson
 
 from daemon.demo.messages import SHARES, DemoMessage
+from daemon.demo.settings import RUNDOWN
+from daemon.demo.sunday import clear
 from daemon.store.database import Connection
 from daemon.store.migrations import migrate
 from daemon.store.sql import query
@@ -29,9 +31,12 @@ select duly.enqueue($1, 'sms', $2, $3, due_at => now() + make_interval(secs => $
                     metadata => $8::text::jsonb)
 """
 _CANCEL = "select duly.cancel($1)"
-_COUNTS = "select workspace, state, count(*) as count from duly.delivery where id >= $1 group by 1, 2"
+_COUNTS = """
+select workspace, state, count(*) as count from duly.delivery where id >= $1 and workspace = any ($2) group by 1, 2
+"""
 _SECONDS = """
-select extract(epoch from max(state_at) - min(created_at))::float8 from duly.delivery where id >= $1
+select extract(epoch from max(state_at) - min(created_at))::float8 from duly.delivery
+where id >= $1 and workspace = any ($2)
 """
 
 # What people want to know apart.
@@ -68,15 +73,17 @@ class Counts:
         return self.of["delivered"] + self.failed + self.skipped
 
 
-async def prepare(dsn: str) -> None:
-    """Brings the schema up to date, makes the workspaces known and lets duly_producer write to them.
+async def prepare(dsn: str, *, sunday: bool) -> None:
+    """Brings the schema up to date, makes the workspaces known and lets duly_producer write to them. `sunday`: also to
+    the coach's; what is left of an earlier one is taken back.
 
     Raises `MigrationError`.
     """
     conn = await asyncpg.connect(dsn)
     try:
         await migrate(conn)
-        for name in SHARES:
+        await clear(conn)
+        for name in [*SHARES, RUNDOWN] if sunday else SHARES:
             await conn.execute(query("register_workspace"), name, 0.0, None, None, False)
             await conn.execute("select duly.allow_producer('duly_producer', $1)", name)
     finally:
@@ -125,14 +132,14 @@ class Producer:
     async def counts(self) -> dict[str, Counts]:
         """By workspace, of what this run queued."""
         found = {name: Counts() for name in SHARES}
-        for row in await self._reader.fetch(_COUNTS, self._first):
+        for row in await self._reader.fetch(_COUNTS, self._first, list(SHARES)):
             column = _COLUMN_OF.get(row["state"], row["state"])
             found[row["workspace"]].of[column] += row["count"]
         return found
 
     async def seconds(self) -> float:
         """From the first enqueue to the last change of a state, by the database's clock."""
-        return float(await self._reader.fetchval(_SECONDS, self._first) or 0.0)
+        return float(await self._reader.fetchval(_SECONDS, self._first, list(SHARES)) or 0.0)
 
 
 def total(counts: Iterable[Counts]) -> Counts:

@@ -54,6 +54,7 @@ class Progress:
         self._last_line: tuple[float, str] = (0.0, "")
         self._page = page
         self._hint = hint
+        self.note = ""  # what else goes on
 
     def __enter__(self) -> Progress:
         if self._live is not None:
@@ -87,6 +88,7 @@ class Progress:
             table.add_row(name, *_cells(mine), _bar(mine))
         table.add_section()
         table.add_row("together", *_cells(every), _bar(every), style="bold")
+        note = f"{self.note}\n" if self.note else ""
         links = Text.assemble(
             ("Page     ", "dim"),
             f"{self._page}/\n",
@@ -94,15 +96,17 @@ class Progress:
             f"{self._page}/sandbox\n",
             (self._hint, "dim"),
         )
-        return Group(table, Text(f"{speed:,.0f} messages/s\n"), links)
+        return Group(table, Text(f"{speed:,.0f} messages/s\n{note}"), links)
 
     def _line(self, every: Counts, speed: float) -> None:
         """At most every two seconds, and only if something has changed."""
         numbers = ", ".join(f"{count:,} {name}" for name, count in _numbers(every).items())
+        seen = numbers + self.note
         now = time.monotonic()
-        if now - self._last_line[0] >= _LINE_SECONDS and numbers != self._last_line[1]:
-            self._last_line = (now, numbers)
-            self.say(f"{now - self._began:5.0f} s  {numbers}; {speed:,.0f} messages/s")
+        if now - self._last_line[0] >= _LINE_SECONDS and seen != self._last_line[1]:
+            self._last_line = (now, seen)
+            note = f"; {self.note}" if self.note else ""
+            self.say(f"{now - self._began:5.0f} s  {numbers}; {speed:,.0f} messages/s{note}")
 
 
 def _numbers(counts: Counts) -> dict[str, int]:

@@ -12,6 +12,9 @@ from pathlib import Path
 from daemon.demo.texts import COACH, FLORIST, HOSPITAL
 
 ACCOUNT = "stand-in"
+SUNDAY, RUNDOWN = "sunday", "rundown"
+"""The coach's account, and the workspace."""
+SUNDAY_PER_HOUR = 100
 FIRST_PORT = 8080
 _HOST = "127.0.0.1"
 _UNLIMITED = 100_000
@@ -40,6 +43,18 @@ workspace_burst = {_UNLIMITED}
 [workspaces.{FLORIST}]
 """
 
+_SUNDAY = f"""\
+# A coach's application with an account of its own: what is planned for a Sunday is spread by a hundred an hour. It may
+# be sent faster than that: the demo's hour takes seconds.
+[routes]
+sms = "{ACCOUNT}"
+[workspaces.{RUNDOWN}]
+from = "+15005550007"
+routes = {{ sms = "{SUNDAY}" }}
+per_second = 200
+burst = 200
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
@@ -48,6 +63,7 @@ class DemoSettings:
     directory: Path  # absolute: the database, the TOML and the logs
     port: int  # of the page
     limits: bool = True
+    sunday: bool = False  # whether there is a coach's Sunday
     account_sid: str = field(default_factory=lambda: f"AC{secrets.token_hex(16)}")
     auth_token: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
@@ -79,6 +95,7 @@ class DemoSettings:
         draft.replace(self.toml_path)
 
     def _toml(self, sandbox_url: str) -> str:
+        sunday = f"{self._account(SUNDAY, sandbox_url)}planned_per_hour = {SUNDAY_PER_HOUR}\n\n{_SUNDAY}"
         return f"""\
 # Written by `duly demo`; other commands can look at it meanwhile: duly status --config THIS-FILE
 
@@ -98,14 +115,7 @@ public_url = "{self.page}"  # the stand-in posts its callbacks here
 [sandbox]
 url = "{sandbox_url}"
 
-[platforms.{ACCOUNT}]
-kind = "twilio"
-base_url = "{sandbox_url}"
-account_sid = "{self.account_sid}"
-auth_token = "{self.auth_token}"
-from = "+15005550006"
-timeout_seconds = 4
-
+{self._account(ACCOUNT, sandbox_url)}
 # So that one need not wait half an hour to see a second try.
 [retry.temporary]
 policy = "exponential-3"
@@ -117,7 +127,19 @@ longest_seconds = 2
 quiet_hours = {{}}
 caps = {{}}
 
-{_LIMITS if self.limits else _NO_LIMITS}"""
+{_LIMITS if self.limits else _NO_LIMITS}
+{sunday if self.sunday else ""}"""
+
+    def _account(self, name: str, sandbox_url: str) -> str:
+        return f"""\
+[platforms.{name}]
+kind = "twilio"
+base_url = "{sandbox_url}"
+account_sid = "{self.account_sid}"
+auth_token = "{self.auth_token}"
+from = "+15005550006"
+timeout_seconds = 4
+"""
 
 
 def free_port(wanted: int | None, *, any_other: bool) -> int:

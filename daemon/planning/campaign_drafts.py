@@ -17,6 +17,7 @@ from daemon.content.language import TemplateProblem, compiled
 from daemon.content.library import load_templates
 from daemon.model import Channel
 from daemon.planning.audience import SegmentProblem, segment
+from daemon.problem import Problem
 from daemon.rules.wall_clock import ZONES, instant
 from daemon.store.database import Connection
 from daemon.store.sql import query
@@ -32,7 +33,7 @@ _MOST_JSON = 16_000
 _LONGEST_DAYS = 60
 
 
-class CampaignProblem(ValueError):
+class CampaignProblem(Problem):
     """What was asked for is no campaign. The text is "field: what is wrong and what would be right"."""
 
 
@@ -108,7 +109,7 @@ class Draft(_Model):
     expires_at: str | None = None
     holdout: Annotated[float, Field(ge=0, le=90)] = 0.0
     test_part: Annotated[float, Field(gt=0, le=100)] = 100.0
-    metric: Literal["reply", "click", "callback"] = "reply"
+    metric: Literal["reply", "click", "helpful", "callback"] = "reply"
     measure: Span = timedelta(days=1)
     alpha: Annotated[float, Field(ge=0.0001, le=0.5)] = 0.05
     decides: Literal["auto", "manual"] = "auto"

@@ -14,12 +14,13 @@ from daemon.config import Config
 from daemon.model import Channel
 from daemon.planning.campaigns import HOLDOUT, variants_of
 from daemon.planning.experiments import Arm, judge
+from daemon.problem import Problem
 from daemon.queue.rates import account_rate, workspace_rate
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
 
-class NoCampaign(LookupError):
+class NoCampaign(Problem):
     """There is none of that name. The text says so."""
 
 
@@ -37,8 +38,10 @@ def pace(
     channels: Sequence[str],
     per_minute: int | None,
     per_hour: int | None,
+    *,
+    spread: bool = False,
 ) -> Pace:
-    """The tightest of the throttle, the account's rate and the workspace's."""
+    """The tightest of the throttle, the account's rate, the workspace's, and of what is `spread` the planned rate."""
     found: list[tuple[float, str]] = []
     if per_minute is not None:
         found.append((per_minute / 60, "throttle"))
@@ -48,6 +51,10 @@ def pace(
     account = config.account_for(workspace, Channel(channels[0]))
     if account is not None:
         rates.append((f"account {account}", account_rate(config, account)))
+        if spread:
+            found.append(
+                (config.platforms[account].planned_per_hour / 3600, f"account {account}, planned_per_hour")
+            )
     for by, rate in rates:
         if rate.per_second is not None:
             found.append((rate.per_second, by))
@@ -62,7 +69,14 @@ async def progress(conn: Connection, config: Config, workspace: str, name: str) 
     if facts is None:
         raise NoCampaign(f"campaign: there is no campaign {name[:100]!r} in {workspace[:100]}")
     found: dict[str, Any] = orjson.loads(await conn.fetchval(query("campaign_progress"), workspace, name))
-    held = pace(config, workspace, facts["channels"], facts["per_minute"], facts["per_hour"])
+    held = pace(
+        config,
+        workspace,
+        facts["channels"],
+        facts["per_minute"],
+        facts["per_hour"],
+        spread=bool(facts["earlier"] or facts["later"]),
+    )
     eta, why = _eta(found, facts, held)
     found |= {
         "eta": eta,

@@ -112,8 +112,7 @@ class Campaigner:
 
     async def _work(self, campaign_id: UUID, workspace_id: int, state: str) -> int:
         if state != "running":
-            await self._database.execute(query("campaign_rest"), campaign_id, workspace_id)
-            self._is_time("work", campaign_id, 2 * _IDLE_SECONDS)
+            await self._rest(campaign_id, workspace_id)
             return 0
         async with self._database.acquire() as conn, conn.transaction():
             row = await conn.fetchrow(query("campaign_turn"), campaign_id, workspace_id)
@@ -121,6 +120,18 @@ class Campaigner:
                 return 0
             self._again["work", campaign_id] = self._monotonic() + 2 * _IDLE_SECONDS
             return await self._portion(conn, campaign_of(row))
+
+    async def _rest(self, campaign: UUID, workspace_id: int) -> None:
+        """Takes back what must not go. What a platform could not deliver is looked for now and then."""
+        now_and_then = self._is_time("settle", campaign, _SETTLE_SECONDS)
+        if now_and_then:
+            for name in ("campaign_over", "campaign_settle", "campaign_reopen"):
+                await self._database.execute(query(name), campaign, workspace_id)
+        row = await self._database.fetchrow(query("campaign_rest"), campaign, workspace_id)
+        if row is not None and row["open"]:
+            self._again["work", campaign] = self._monotonic() + 2 * _IDLE_SECONDS
+        if now_and_then:
+            await self._database.execute(query("campaign_calm"), campaign, workspace_id)
 
     async def _portion(self, conn: Connection, campaign: Campaign) -> int:
         if campaign.gathered_at is None:

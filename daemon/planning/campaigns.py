@@ -12,6 +12,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from daemon.jsonb import read_jsonb
 from daemon.rules.wall_clock import ZONES, instant, local
 
 HOLDOUT = "holdout"
@@ -95,8 +96,8 @@ def campaign_of(row: asyncpg.Record) -> Campaign:
     """A row of campaign_turn.sql."""
     segment = row["segment_json"]
     own = {
-        "segment": None if segment is None else orjson.loads(segment),
-        "variables": orjson.loads(row["variables_json"]),
+        "segment": None if segment is None else read_jsonb(segment),
+        "variables": read_jsonb(row["variables_json"]),
         "variants": variants_of(row["variants"]),
     }
     fields = {name: own.get(name, row[name]) for name in Campaign.__dataclass_fields__ if name not in own}

@@ -1,6 +1,8 @@
 """Check-ins on goals: who is asked today, how far they have come, and so what is said to them, in which words and when.
 
-A check-in is due on the day and at the time that the person has chosen, by their own clock. What is decided about it
+A check-in is due on the day and at the time that the person has chosen, by their own clock; where the workspace asks for
+it, at the hour of that day and in the style that was learned of them (`lessons`). Whatever is learned, its occurrence is
+at the time that they chose: there is one for a person and a day. What is decided about it
 says why, for the receipt (`because`); what is not sent has a `reason`:
 
 * `no_goals`; `goal_met`, and they want no congratulation; `not_wanted`: met in part, and they want no word about that;
@@ -12,16 +14,20 @@ says why, for the receipt (`because`); what is not sent has a `reason`:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
+from daemon.config import Config
 from daemon.content.library import load_templates
 from daemon.content.rotation import pick
 from daemon.content.templates import TemplateProblem, TemplateVersion, Text
+from daemon.content.values import Type
 from daemon.model import Channel
 from daemon.planning.goals import Goal, Kind, foremost, kind_of, plain, spans
+from daemon.planning.item_links import keep_links
+from daemon.planning.lessons import Lessons, Place, load_lessons
+from daemon.planning.links import NewLink, text_links, with_links
 from daemon.planning.recipients import (
     Address,
     Person,
@@ -52,8 +58,7 @@ _EXPIRES_AFTER = timedelta(hours=12)
 _LATEST_FOR = timedelta(days=7)
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
+class Preference(NamedTuple):
     """How somebody wants to be written to."""
 
     contact: UUID
@@ -68,15 +73,16 @@ class Preference:
     decided: bool  # whether there is a check-in on the day that was asked about
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """A check-in in words."""
 
     kind: Kind
     text: Text
+    style: str
     body: str
     metadata: dict[str, Any]
     variables: dict[str, Any]
+    links: list[NewLink]  # to be stored
     because: dict[str, Any]
 
 
@@ -136,13 +142,30 @@ class Wording:
             self._found[asked] = self._look(*asked)
         return self._found[asked]
 
+    def styles(self, kind: Kind, channel: str, locale: str | None) -> list[str]:
+        """In which styles there are texts of a kind that fit the person's language as well as any."""
+        for version in self._versions(kind):
+            fitting = {
+                style: text
+                for style in {text.style for text in version.texts} - {""}
+                for text in version.choices(channel, locale, style)[:1]
+                if text.style == style
+            }
+            if fitting:
+                best = max(_fit(text) for text in fitting.values())
+                return sorted(style for style, text in fitting.items() if _fit(text) == best)
+        return []
+
+    def _versions(self, kind: Kind) -> list[TemplateVersion]:
+        names = [
+            _name(self._series, each) for each in ((kind, Kind.MISSED) if kind is Kind.PARTIAL else (kind,))
+        ]
+        return [version for name in names if (version := self._templates.get(name)) is not None]
+
     def _look(
         self, kind: Kind, channel: str, locale: str | None, style: str
     ) -> tuple[TemplateVersion, Sequence[Text]] | None:
-        for each in (kind, Kind.MISSED) if kind is Kind.PARTIAL else (kind,):
-            version = self._templates.get(_name(self._series, each))
-            if version is None:
-                continue
+        for version in self._versions(kind):
             found = version.choices(channel, locale, style) or version.choices(channel, locale, USUAL_STYLE)
             if found:
                 return version, found
@@ -157,53 +180,62 @@ async def load_wording(conn: Connection, series: Series) -> Wording:
 def say(
     kind: Kind,
     person: Person,
-    preference: Preference,
+    style: str,
     goals: Sequence[Goal],
     channel: str,
     wording: Wording,
     used: Used,
     text: UUID | None = None,
+    link_base: str | None = None,
 ) -> Said:
-    """The words. `text`: the one to take if it fits. Raises `Unsaid`."""
-    found = wording.choices(kind, channel, person.locale, preference.style)
+    """The words. `text`: the one to take if it fits; `link_base`: what links begin with. Raises `Unsaid`."""
+    found = wording.choices(kind, channel, person.locale, style)
     if found is None:
         raise Unsaid("no_text")
     version, choices = found
     same = next((choice for choice in choices if choice.id == text), None)
     chosen = same or pick(choices, used, person.id)
-    given = variables_of(person) | goal_variables(foremost(goals))
+    linked = text_links(version, variables_of(person) | goal_variables(foremost(goals), version), link_base)
     try:
-        content = version.render(chosen, given, channel=channel)
+        content = version.render(chosen, linked.values, channel=channel)
+        links = linked.said(content)
     except TemplateProblem as problem:
         raise Unsaid(str(problem)[:200]) from None
-    metadata = content.metadata()
+    metadata, given = with_links(content.metadata(), links), linked.values
     if person.locale:
         metadata["language"] = person.locale
     return Said(
         kind=kind,
         text=chosen,
+        style=chosen.style or style,
         body=content.body,
         metadata=metadata,
         variables={name: given[name] for name in version.variables if name in given},
+        links=links,
         because={
             "kind": kind.value,
             "goals": [goal.as_json() for goal in goals],
-            "style": preference.style,
+            "style": style,
             "template": version.pinned,
             "text": chosen.number,
         },
     )
 
 
-def goal_variables(goal: Goal) -> dict[str, Any]:
-    """What a text may say of a goal. A unit that has no name is left to the template's default."""
-    found: dict[str, Any] = {
-        "goal": goal.name,
-        "done": plain(goal.done),
-        "target": plain(goal.target),
-        "percent": goal.percent,
+def goal_variables(goal: Goal, version: TemplateVersion) -> dict[str, Any]:
+    """What a text may say of a goal, its figures as texts where the template takes texts. A unit that has no name is
+    left to the template's default.
+    """
+    figures = {"done": plain(goal.done), "target": plain(goal.target), "percent": goal.percent}
+    found: dict[str, Any] = {"goal": goal.name} | {
+        name: str(figure) if _takes_text(version, name) else figure for name, figure in figures.items()
     }
     return found | ({"unit": goal.unit} if goal.unit else {})
+
+
+def _takes_text(version: TemplateVersion, name: str) -> bool:
+    declared = version.variables.get(name)
+    return declared is not None and declared.type is Type.TEXT
 
 
 class Moment(Protocol):
@@ -222,8 +254,7 @@ class Moment(Protocol):
         """By which clock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """One person's check-in before it is decided."""
 
     person: Person
@@ -246,13 +277,11 @@ async def load_goals(
     conn: Connection, workspace_id: int, moments: Sequence[Moment]
 ) -> dict[UUID, list[Goal]]:
     """The goals of people with what they have done, in the periods that are asked about; none: no entry."""
-    columns = zip(*(spans(m.on, m.zone.name) for m in moments), strict=True) if moments else [()] * 6
+    clocks: dict[tuple[date, str], int] = {}
+    places = [clocks.setdefault((m.on, m.zone.name), len(clocks) + 1) for m in moments]
+    columns = zip(*((*spans(on, zone), on) for on, zone in clocks), strict=True) if clocks else [()] * 7
     rows = await conn.fetch(
-        query("goal_progress"),
-        workspace_id,
-        [m.contact for m in moments],
-        *(list(column) for column in columns),
-        [m.on for m in moments],
+        query("goal_progress"), workspace_id, [m.contact for m in moments], places, *map(list, columns)
     )
     found: dict[UUID, list[Goal]] = {}
     for contact, name, unit, target, period, done in rows:
@@ -281,10 +310,18 @@ async def load_used(
 class CheckIns:
     """The source of check-ins. See `sources.Source`."""
 
-    def __init__(self, keys: DataKeys, account_of: AccountOf | None = None) -> None:
-        """`account_of`: which account carries a channel for a workspace; None: not asked."""
+    def __init__(
+        self,
+        keys: DataKeys,
+        account_of: AccountOf | None = None,
+        config: Callable[[], Config] | None = None,
+    ) -> None:
+        """`account_of`: which account carries a channel for a workspace; None: not asked. `config`: what is learned, the
+        rules that hold then, and what links begin with; None: nothing is learned, and there are no links.
+        """
         self._keys = keys
         self._account_of = account_of
+        self._config = config
 
     async def members(
         self, conn: Connection, series: Series, on_date: date, after: UUID | None, limit: int
@@ -313,6 +350,8 @@ class CheckIns:
         wording = await load_wording(conn, series)
         used = await load_used(conn, series.workspace_id, list(people), wording.texts)
         open_channels = self._channels(series)
+        config = None if self._config is None else self._config()
+        lessons = await load_lessons(conn, config, series, list(people), now)
         return [
             self._item(
                 series,
@@ -321,10 +360,14 @@ class CheckIns:
                 wording,
                 used.get(case.contact, {}),
                 open_channels,
-                now,
+                lessons,
             )
             for case in cases
         ]
+
+    async def keep(self, conn: Connection, series: Series, items: Sequence[Item]) -> None:
+        """Stores the links of what is queued next."""
+        await keep_links(conn, self._keys, series, items)
 
     def _channels(self, series: Series) -> frozenset[str] | None:
         if self._account_of is None:
@@ -339,7 +382,7 @@ class CheckIns:
         wording: Wording,
         used: Used,
         open_channels: frozenset[str] | None,
-        now: datetime,
+        lessons: Lessons,
     ) -> Item:
         wished = instant(case.occurrence, case.zone.name)
         item: Item = {
@@ -360,27 +403,73 @@ class CheckIns:
         try:
             kind = wanted(case.preference, goals)
             item["kind"] = kind.value
-            item |= _due(series, wished, now)
+            item |= _due(series, wished, lessons.now)
             address = _address(series, case, category_of(series, kind), open_channels)
-            said = say(kind, case.person, case.preference, goals, address.channel, wording, used)
+            if lessons.habits is not None and lessons.now <= wished + series.later:
+                item |= _at_learned_hour(item, series, case, category_of(series, kind), address, lessons)
+            style, why = _style(case, kind, address, wording, lessons)
+            base = None if lessons.config is None else lessons.config.web.link_base
+            said = say(kind, case.person, style, goals, address.channel, wording, used, link_base=base)
         except Unsaid as reason:
             item["reason"] = str(reason)
             if goals:
                 item.setdefault("kind", kind_of(goals).value)
                 item["because"] |= {"goals": [goal.as_json() for goal in goals]}
             return item
-        item["because"] |= said.because
+        item["because"] |= said.because | why
         return item | {
+            "style": said.style,
             "text_id": said.text.id,
             "channel": address.channel.value,
             "to": address.to,
+            "address_key": address.key,
             "body": said.body,
             "category": category_of(series, kind),
             "priority": priority_of(series, case.preference, kind),
             "template": said.text.template,
             "variables": said.variables,
             "metadata": said.metadata,
+            "links": said.links,
         }
+
+
+def _at_learned_hour(
+    item: Item, series: Series, case: Case, category: str, address: Address, lessons: Lessons
+) -> Item:
+    """The fields of an item that goes at the hour that was learned, with the reason."""
+    place = Place(address.channel, address.to or "", case.person.time_zone, category, case.zone.name)
+    found = lessons.hour(case.contact, case.occurrence, place)
+    if found is None:
+        return {}
+    at, why = found
+    because = {"because": item["because"] | {"learned": why}}
+    if at == case.preference.send_time:
+        return because
+    wished = instant(datetime.combine(case.on, at), case.zone.name)
+    moved = {"wished_at": wished, "earliest": wished - series.earlier, "latest": wished + series.later}
+    return because | moved | _due(series, wished, lessons.now)
+
+
+def _style(
+    case: Case, kind: Kind, address: Address, wording: Wording, lessons: Lessons
+) -> tuple[str, dict[str, Any]]:
+    """In which style it is said, and why, where that was learned. A style that has no texts is not chosen, also if it is
+    the person's own: as without learning, the supportive one stands in for it.
+    """
+    own = case.preference.style
+    if lessons.tastes is None:
+        return own, {}
+    allowed = wording.styles(kind, address.channel, case.person.locale)
+    found = lessons.style(case.contact, case.occurrence, own if own in allowed else USUAL_STYLE, allowed)
+    return (own, {}) if found is None else (found[0], {"style": found[1] | {"preferred": own}})
+
+
+def chosen_style(because: Mapping[str, Any], preference: Preference) -> str:
+    """In which style a check-in is said that was planned for this reason: the one that was chosen for it, else the
+    person's own.
+    """
+    style = because.get("style")
+    return str(style["chosen"]) if isinstance(style, Mapping) else preference.style
 
 
 def _due(series: Series, wished: datetime, now: datetime) -> Item:
@@ -407,6 +496,10 @@ def _address(series: Series, case: Case, category: str, open_channels: frozenset
     if found is None:
         raise Unsaid(unreachable(case.person, order, category))
     return found
+
+
+def _fit(text: Text) -> tuple[bool, int]:
+    return text.channel != "", len(text.language)
 
 
 def _name(series: Series, kind: Kind) -> str:

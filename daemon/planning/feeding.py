@@ -20,8 +20,10 @@ from daemon.config import Config
 from daemon.content.language import TemplateProblem, compiled
 from daemon.content.library import load_templates
 from daemon.content.templates import Content, TemplateVersion, Text
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel
 from daemon.planning.campaigns import Campaign, Variant, choice
+from daemon.planning.links import NewLink, TextLinks, store_links, text_links, with_links
 from daemon.planning.simulation import Proposed, simulate
 from daemon.planning.sources import Item
 from daemon.rules.answers import Allow, Defer
@@ -35,6 +37,8 @@ AHEAD = timedelta(seconds=10)
 """How long before its time a delivery is queued."""
 MOST_QUEUED = 2000
 """No more of a campaign are in the queue at once."""
+BEFORE_SPREADING = timedelta(seconds=5)
+"""What may be spread is queued so long before its time at least: the spreader must come first."""
 PORTION = 250
 _AGAIN = timedelta(minutes=1)  # where an address cannot be opened
 
@@ -78,6 +82,7 @@ class Feeder:
         fates = [
             self._fate(row, addresses.get(row["contact_id"]), verdicts, templates, until) for row in rows
         ]
+        await self._store_links(fates)
         await self._enqueue([fate for fate in fates if fate.item is not None])
         await self._conn.execute(
             query("campaign_fed"),
@@ -178,6 +183,8 @@ class Feeder:
             case skip:
                 return _Fate(contact, "skipped", row["due_at"], skip.reason.value)
         due = max(row["due_at"], self._next_at)
+        if campaign.later:
+            due = max(due, campaign.now + BEFORE_SPREADING)
         if expires is not None and due >= expires:
             return _Fate(contact, "skipped", row["due_at"], "expired")
         if due > until:
@@ -201,7 +208,7 @@ class Feeder:
             },
         }
         try:
-            said = _say(campaign, variant, row, templates)
+            said = _say(campaign, variant, row, templates, self._config.web.link_base)
         except TemplateProblem as problem:
             item["reason"] = f"template: {problem}"[:200]
             return _Fate(contact, "skipped", due, "template", variant=variant.name, item=item)
@@ -216,13 +223,29 @@ class Feeder:
             self._next_at = due + campaign.gap
         return _Fate(contact, "queued", due, variant=variant.name, item=item)
 
+    async def _store_links(self, fates: Sequence[_Fate]) -> None:
+        """Those of what is queued next. Whose targets cannot be sealed now waits."""
+        campaign = self._campaign
+        saying: list[tuple[_Fate, list[NewLink]]] = [
+            (fate, links)
+            for fate in fates
+            if fate.item is not None and (links := fate.item.pop("links", None))
+        ]
+        try:
+            every = [link for _, links in saying for link in links]
+            await store_links(self._conn, self._keys, campaign.workspace, campaign.workspace_id, every)
+        except CannotOpen:
+            for fate, _ in saying:
+                fate.state, fate.item, fate.variant = "waiting", None, None
+                fate.due_at = campaign.now + _AGAIN
+
     async def _enqueue(self, fates: Sequence[_Fate]) -> None:
         if not fates:
             return
         rows = await self._conn.fetch(
             query("campaign_enqueue"),
             self._campaign.workspace_id,
-            orjson.dumps([fate.item for fate in fates]).decode(),
+            orjson.dumps([fate.item for fate in fates], default=str).decode(),
         )
         for fate, row in zip(fates, rows, strict=True):
             fate.delivery = row["id"]
@@ -235,31 +258,46 @@ def _say(
     variant: Variant,
     row: asyncpg.Record,
     templates: Mapping[str, TemplateVersion],
+    link_base: str | None,
 ) -> dict[str, Any]:
-    """What a member is told: the fields of an item. Raises `TemplateProblem`."""
+    """What a member is told: the fields of an item, with its `links`. Raises `TemplateProblem`."""
     known = _known(campaign, row)
     language = {"language": row["locale"]} if row["locale"] else {}
     if variant.template is None:
-        content = _plain(variant, known)
-        return {"body": content.body, "metadata": content.metadata() | language}
+        linked = TextLinks(link_base, _names(variant), known)
+        content = _plain(variant, linked.values)
+        links = linked.said(content)
+        return {
+            "body": content.body,
+            "metadata": with_links(content.metadata(), links) | language,
+            "links": links,
+        }
     version = templates.get(variant.template)
     if version is None:
         raise TemplateProblem(f"{variant.template} is no live template of this workspace")
     text = _text(campaign, version, variant, row)
-    content = version.render(text, known, channel=row["channel"])
+    linked = text_links(version, known, link_base)
+    content = version.render(text, linked.values, channel=row["channel"])
+    links, known = linked.said(content), dict(linked.values)
     return {
         "body": content.body,
         "template": text.template,
         "text_id": str(text.id),
         "variables": {name: known[name] for name in version.variables if name in known},
-        "metadata": content.metadata() | language,
+        "metadata": with_links(content.metadata(), links) | language,
+        "links": links,
     }
+
+
+def _names(variant: Variant) -> frozenset[str]:
+    return compiled(variant.body or "").names | compiled(variant.subject or "").names
 
 
 def _text(campaign: Campaign, version: TemplateVersion, variant: Variant, row: asyncpg.Record) -> Text:
     texts = version.choices(row["channel"], row["locale"], variant.style)
     if not texts:
-        raise TemplateProblem(f"{version.name} has no text for {row['channel']}")
+        wanted = ", ".join(word for word in (row["channel"], row["locale"], variant.style) if word)
+        raise TemplateProblem(f"{version.name} has no text for {wanted}")
     return texts[choice(campaign, row["contact_id"], len(texts))]
 
 
@@ -305,8 +343,5 @@ def _known(campaign: Campaign, row: asyncpg.Record) -> dict[str, Any]:
     found = {**campaign.variables, **{name: value for name, value in person.items() if value is not None}}
     for text in (row["attributes"], row["own"]):
         if text is not None and text != "{}":
-            try:
-                found |= orjson.loads(text)
-            except orjson.JSONDecodeError:  # Postgres takes deeper and longer JSON than we do
-                raise TemplateProblem("variables: cannot be read") from None
+            found |= read_jsonb(text)
     return found

@@ -7,12 +7,11 @@ has just ended, and so is a month's on the first of a month: nobody can have beg
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from daemon.rules.wall_clock import instant
 
@@ -29,8 +28,7 @@ class Kind(StrEnum):
     MISSED = "missed"  # nothing is done
 
 
-@dataclass(frozen=True, slots=True)
-class Goal:
+class Goal(NamedTuple):
     """A goal and what was done for it in the period that is asked about."""
 
     name: str
@@ -106,4 +104,5 @@ def spans(on: date, zone: str) -> tuple[datetime, ...]:
 
 def plain(number: Decimal) -> int | float:
     """A number as JSON has it: whole where it is whole."""
-    return int(number) if number == number.to_integral_value() else float(number)
+    whole = int(number)
+    return whole if whole == number else float(number)

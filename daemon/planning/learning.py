@@ -68,9 +68,9 @@ async def load_tastes(
     return Tastes(of, cohort)
 
 
-def chance(source: UUID, contact: UUID, occurrence: datetime) -> Random:
-    """Falls the same way for the same person and occurrence, however often it is planned."""
-    return Random(f"{source} {contact} {occurrence.isoformat()}")
+def chance(source: UUID, contact: UUID, occurrence: datetime, what: str = "time") -> Random:
+    """Falls the same way for the same person and occurrence, however often it is planned. `what` is to fall."""
+    return Random(f"{source} {contact} {occurrence.isoformat()} {what}")
 
 
 def _habit(rows: Iterable[Record]) -> Habit:

@@ -16,12 +16,20 @@ import structlog
 
 from daemon import metrics
 from daemon.planning.sources import Item, Series, Source, series_of
-from daemon.store.database import Connection, Database, describe
+from daemon.store.database import Connection, Database, DatabaseDown, describe
 from daemon.store.sql import query
 
 log = structlog.get_logger(__name__)
 
 _AGAIN = 500
+# What the next look may get past: it is nobody's fault.
+_PASSING = (
+    DatabaseDown,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +93,18 @@ class PlanRuns:
                     return False
                 series = series_of(row)
                 planned, skipped = await self._plan(conn, series, row)
-        except asyncpg.PostgresError as error:
+        except DatabaseDown:
+            raise
+        except Exception as error:
             if series is None:
                 raise
-            # It is this series': the others go on.
-            progress.troubles[str(series.id)] = f"{series.workspace} {series.name}: {describe(error)}"
+            # It is this series', or what somebody has stored for it: the others go on.
+            progress.troubles[str(series.id)] = f"{series.workspace} {series.name}: {_words(error)}"
             log.error(
-                "a series cannot be planned", workspace=series.workspace, series=series.name, exc_info=True
+                "a series cannot be planned",
+                workspace=series.workspace,
+                series=series.name,
+                error=_words(error),
             )
             return True
         progress.planned += planned
@@ -108,13 +121,16 @@ class PlanRuns:
             for row in await conn.fetch(query("plan_again"), _AGAIN):
                 asking[row["workspace_id"]].append(row["contact_id"])
             for workspace_id, contacts in sorted(asking.items()):
-                await self._again(conn, workspace_id, contacts, progress)
+                planned, skipped = await self._again_contained(conn, workspace_id, contacts)
+                progress.planned += planned
+                progress.skipped += skipped
         return bool(asking)
 
     async def _plan(self, conn: Connection, series: Series, row: asyncpg.Record) -> tuple[int, int]:
         source = self._sources[series.kind]
         contacts = await source.members(conn, series, row["on_date"], row["last_contact"], self.portion)
         items = await source.decide(conn, series, row["on_date"], contacts, row["now"]) if contacts else []
+        await source.keep(conn, series, items)
         planned, skipped = await enqueue(conn, series.workspace_id, items)
         await conn.execute(
             query("plan_move"),
@@ -128,10 +144,35 @@ class PlanRuns:
         )
         return planned, skipped
 
-    async def _again(
-        self, conn: Connection, workspace_id: int, contacts: Sequence[UUID], progress: Progress
-    ) -> None:
+    async def _again_contained(
+        self, conn: Connection, workspace_id: int, contacts: Sequence[UUID]
+    ) -> tuple[int, int]:
+        """As `_again`; of people who cannot be planned, nothing is, and the others are."""
+        try:
+            async with conn.transaction():
+                return await self._again(conn, workspace_id, contacts)
+        except _PASSING:
+            raise
+        except Exception as error:
+            if conn.is_closed():
+                raise
+            if len(contacts) == 1:
+                log.error(
+                    "check-ins cannot be planned again",
+                    workspace_id=workspace_id,
+                    contact=str(contacts[0]),
+                    error=_words(error),
+                )
+                await conn.execute(query("plan_again_done"), workspace_id, contacts)
+                return 0, 1
+        middle = len(contacts) // 2
+        first = await self._again_contained(conn, workspace_id, contacts[:middle])
+        second = await self._again_contained(conn, workspace_id, contacts[middle:])
+        return first[0] + second[0], first[1] + second[1]
+
+    async def _again(self, conn: Connection, workspace_id: int, contacts: Sequence[UUID]) -> tuple[int, int]:
         """Only by runs that have passed them already: the others come to them."""
+        planned = skipped = 0
         runs = await conn.fetch(query("plan_again_runs"), workspace_id)
         await conn.execute(query("plan_afresh"), workspace_id, contacts)
         for row in runs:
@@ -142,10 +183,17 @@ class PlanRuns:
                 series = series_of(row)
                 source = self._sources[series.kind]
                 items = await source.decide(conn, series, row["on_date"], passed, row["now"])
-                planned, skipped = await enqueue(conn, workspace_id, items)
-                progress.planned += planned
-                progress.skipped += skipped
+                await source.keep(conn, series, items)
+                queued, left_out = await enqueue(conn, workspace_id, items)
+                planned += queued
+                skipped += left_out
         await conn.execute(query("plan_again_done"), workspace_id, contacts)
+        return planned, skipped
+
+
+def _words(error: Exception) -> str:
+    """What may be logged of an error: of one that is not the database's its kind, as its text may quote what was read."""
+    return describe(error) if isinstance(error, asyncpg.PostgresError) else type(error).__name__
 
 
 async def enqueue(conn: Connection, workspace_id: int, items: Sequence[Item]) -> tuple[int, int]:

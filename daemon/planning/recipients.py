@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -11,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel
 from daemon.rules.wall_clock import ZONES, zone_info
 from daemon.rules.zones import whereabouts
@@ -21,16 +21,16 @@ from daemon.store.sql import query
 UNKNOWN_ZONE = "UTC"
 """By which clock somebody is written to of whom nothing tells a zone."""
 
-_CHANNELS = frozenset(Channel)
+_CHANNELS = tuple(Channel)
 _HOURS = [timedelta(hours=hour) for hour in range(0, 49, 6)]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where somebody is reached."""
 
     channel: Channel
     to: str | None  # None: it is sealed and cannot be opened
+    key: UUID
     stopped: Mapping[str, str]  # category, '' for all → why it must not be written to
 
     def stop(self, category: str) -> str | None:
@@ -38,8 +38,7 @@ class Address:
         return self.stopped.get("") or self.stopped.get(category)
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(NamedTuple):
     """A contact with the addresses, the best of each channel first."""
 
     id: UUID
@@ -71,9 +70,11 @@ async def load_people(
         if row["channel"] in _CHANNELS:
             to = row["address"] or None
             if row["sealed"] is not None and to is None:
-                parts = await keys.try_open(workspace_id, "address", row["identity"], row["sealed"])
+                identity = f"{row['address_key']} {row['channel']}"
+                parts = await keys.try_open(workspace_id, "address", identity, row["sealed"])
                 to = parts[0] if parts else None
-            found.append(Address(Channel(row["channel"]), to, orjson.loads(row["stopped"] or "{}")))
+            stopped = orjson.loads(row["stopped"]) if row["stopped"] else {}
+            found.append(Address(Channel(row["channel"]), to, row["address_key"], stopped))
     return {id_: _person(row, addresses[id_]) for id_, row in known.items()}
 
 
@@ -118,7 +119,7 @@ def _person(row: Any, addresses: Sequence[Address]) -> Person:
         row["name"],
         row["locale"],
         row["time_zone"],
-        orjson.loads(row["attributes"]),
+        read_jsonb(row["attributes"]),
         addresses,
     )
 
@@ -126,7 +127,7 @@ def _person(row: Any, addresses: Sequence[Address]) -> Person:
 def _ordered(person: Person, order: Sequence[str]) -> list[Address]:
     return [
         address
-        for channel in order or list(Channel)
+        for channel in order or _CHANNELS
         for address in person.addresses
         if address.channel == channel
     ]

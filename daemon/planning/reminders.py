@@ -1,4 +1,7 @@
-"""The source of reminders: series with a rule of their own, for the people who were added to them."""
+"""The source of reminders: series with a rule of their own, for the people who were added to them.
+
+Their times are the series': nothing of them is learned.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
-import orjson
 import structlog
 
+from daemon.config import Config
 from daemon.content.library import load_templates
 from daemon.content.rotation import pick
 from daemon.content.templates import TemplateProblem, TemplateVersion
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel
 from daemon.planning.catching_up import Slot, slots
+from daemon.planning.item_links import keep_links
+from daemon.planning.links import text_links, with_links
 from daemon.planning.recipients import (
     Person,
     Zone,
@@ -77,8 +83,8 @@ class Calendar:
     def times(self, terms: Terms, begin: date, end: date, zone: str = "UTC") -> list[datetime]:
         """The wall-clock times on the days from `begin`, before `end`. `zone` matters where `by_zone`."""
         begins_at = terms.begins_at or self._series.begins_at
-        if terms.ends_on is not None:
-            end = min(end, terms.ends_on + _DAY)
+        if terms.ends_on is not None and terms.ends_on < end:
+            end = terms.ends_on + _DAY
         if begins_at is None or begin >= end:
             return []
         key = (begins_at, begin, end, zone if self.by_zone else None)
@@ -107,10 +113,18 @@ class Calendar:
 class Reminders:
     """The source of reminders. See `sources.Source`."""
 
-    def __init__(self, keys: DataKeys, account_of: AccountOf | None = None) -> None:
-        """`account_of`: which account carries a channel for a workspace; None: not asked."""
+    def __init__(
+        self,
+        keys: DataKeys,
+        account_of: AccountOf | None = None,
+        config: Callable[[], Config] | None = None,
+    ) -> None:
+        """`account_of`: which account carries a channel for a workspace; None: not asked. `config`: what links begin
+        with; None: there are none.
+        """
         self._keys = keys
         self._account_of = account_of
+        self._config = config
 
     async def members(
         self, conn: Connection, series: Series, on_date: date, after: UUID | None, limit: int
@@ -144,7 +158,8 @@ class Reminders:
         people = await load_people(conn, self._keys, series.workspace_id, ids)
         name = series.templates.get(KIND, "")
         version = (await load_templates(conn, series.workspace_id, [name])).get(name)
-        writer = Writer(series, version, self._channels(series))
+        base = None if self._config is None else self._config().web.link_base
+        writer = Writer(series, version, self._channels(series), base)
         used = await _load_used(conn, series.workspace_id, ids, version)
         items = []
         for terms in (each for each in wanted if each.contact in people):
@@ -156,6 +171,10 @@ class Reminders:
             ]
         return items
 
+    async def keep(self, conn: Connection, series: Series, items: Sequence[Item]) -> None:
+        """Stores the links of what is queued next."""
+        await keep_links(conn, self._keys, series, items)
+
     def _channels(self, series: Series) -> Sequence[str]:
         order = series.channels or list(Channel)
         if self._account_of is None:
@@ -166,11 +185,20 @@ class Reminders:
 class Writer:
     """Writes what one series says to one person."""
 
-    def __init__(self, series: Series, version: TemplateVersion | None, channels: Sequence[str]) -> None:
-        """`channels`: in the order in which they are tried, those that are carried."""
+    def __init__(
+        self,
+        series: Series,
+        version: TemplateVersion | None,
+        channels: Sequence[str],
+        link_base: str | None = None,
+    ) -> None:
+        """`channels`: in the order in which they are tried, those that are carried. `link_base`: what links begin
+        with.
+        """
         self._series = series
         self._version = version
         self._channels = channels
+        self._link_base = link_base
         self._category = series.category or "transactional"
 
     def item(self, person: Person, terms: Terms, zone: Zone, slot: Slot, used: Used) -> Item:
@@ -220,12 +248,13 @@ class Writer:
         if not choices:
             raise Unsaid(f"template: {self._version.name} has no text for {address.channel}")
         text = pick(choices, used, person.id)
-        given = {**variables_of(person), **terms.variables}
+        linked = text_links(self._version, {**variables_of(person), **terms.variables}, self._link_base)
         try:
-            content = self._version.render(text, given, channel=address.channel)
+            content = self._version.render(text, linked.values, channel=address.channel)
+            links = linked.said(content)
         except TemplateProblem as problem:
             raise Unsaid(str(problem)) from None
-        metadata = content.metadata()
+        metadata = with_links(content.metadata(), links)
         if person.locale:
             metadata["language"] = person.locale
         return {
@@ -236,8 +265,9 @@ class Writer:
             "priority": self._series.priority or 2,
             "template": text.template,
             "text_id": str(text.id),
-            "variables": _declared(self._version, given),
+            "variables": _declared(self._version, linked.values),
             "metadata": metadata,
+            "links": links,
         }
 
 
@@ -263,7 +293,7 @@ async def _load_used(
 
 def _terms(row: Any) -> Terms:
     return Terms(
-        row["contact_id"], orjson.loads(row["variables"]), row["begins_at"], row["ends_on"], row["since"]
+        row["contact_id"], read_jsonb(row["variables"]), row["begins_at"], row["ends_on"], row["since"]
     )
 
 

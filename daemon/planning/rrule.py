@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from daemon.problem import Problem
+
 LONGEST_RULE = 1000  # characters
 MOST_A_DAY = 24
 MOST_COUNT = 1000
@@ -40,7 +42,7 @@ _NOT_WITH = {
 }
 
 
-class RuleProblem(ValueError):
+class RuleProblem(Problem):
     """What was given is no rule here. The text is "field: what is wrong and what would be right"."""
 
 

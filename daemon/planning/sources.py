@@ -13,7 +13,7 @@ import orjson
 from daemon.store.database import Connection
 
 Item = dict[str, Any]
-"""One decision, with the fields that duly.enqueue_planned takes."""
+"""One decision, with the fields that duly.enqueue_planned takes; and `links`, those that its text has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,3 +76,6 @@ class Source(Protocol):
         """What is to be said to these contacts on a day of their own calendar: an item for each occurrence, also for
         one that is not sent, with its `reason`. Nothing is written. `now` (aware): what is late is judged by it.
         """
+
+    async def keep(self, conn: Connection, series: Series, items: Sequence[Item]) -> None:
+        """Stores what items need beside themselves, right before they are queued in the same transaction: their links."""

@@ -15,14 +15,16 @@ SLOT_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Messages of one workspace and priority in one slot. `gone`: of those placed there, what has been sent."""
+    """Messages of one lane and priority in one slot. `gone`: of those placed there, what has been sent."""
 
     slot: datetime
     workspace: str
+    channel: str
     priority: int
     wished: int
     placed: int
     gone: int
+    segments: int  # of those placed
 
     def as_json(self) -> dict[str, Any]:
         """For --json and the page."""
@@ -49,6 +51,12 @@ async def chart(
         raise ValueError("slot_seconds: must be from 1 to 86400")
     rows = await conn.fetch(query("spread_chart"), workspace, since, until, float(slot_seconds))
     return [Bar(**row) for row in rows]
+
+
+async def peak(conn: Connection, least: int) -> datetime | None:
+    """The quarter of an hour, of the last hours and the next days, for which most is planned; None: less than `least`."""
+    found: datetime | None = await conn.fetchval(query("spread_peak"), least)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ import math
 from collections.abc import Callable
 
 import asyncpg
-import orjson
 import structlog
 
 from daemon import clock, metrics
 from daemon.actor import either
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel, Delivery, Lane, Priority
 from daemon.queue.dispatcher import Dispatcher
 from daemon.queue.goals_again import GoalsAgain
@@ -234,7 +234,7 @@ class Fetcher:
             self._board.hint(_lane(row), now + max(row["due_in_seconds"], pause))
 
     def _delivery(self, row: asyncpg.Record, lane: Lane, token: int, leased_at: float) -> Delivery:
-        metadata = {} if row["metadata"] == "{}" else orjson.loads(row["metadata"])
+        metadata = {} if row["metadata"] == "{}" else read_jsonb(row["metadata"])
         return Delivery(
             id=row["id"],
             workspace_id=lane.workspace_id,

@@ -17,11 +17,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
-import orjson
 import structlog
 
 from daemon import clock
 from daemon.actor import either
+from daemon.jsonb import read_jsonb
 from daemon.model import Channel, Delivery, Gate, Priority
 from daemon.queue.judge import Judge
 from daemon.queue.line import Line
@@ -248,7 +248,7 @@ def _further(rows: Sequence[asyncpg.Record], each: int) -> dict[_Lane, _Position
 
 def _delivery(row: asyncpg.Record, channel: Channel, names: Mapping[int, str]) -> tuple[Delivery, datetime]:
     """A candidate, not leased yet, and when it is due. It goes like bulk: what is due now is before it."""
-    metadata = {} if row["metadata"] == "{}" else orjson.loads(row["metadata"])
+    metadata = {} if row["metadata"] == "{}" else read_jsonb(row["metadata"])
     at, expires_at = send_at(row["due_at"]), row["expires_at"]
     return Delivery(
         id=row["id"],

@@ -8,7 +8,7 @@ statement says which are check-ins.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -23,6 +23,7 @@ from daemon.planning.check_ins import (
     Said,
     Unsaid,
     category_of,
+    chosen_style,
     load_goals,
     load_preferences,
     load_used,
@@ -31,8 +32,10 @@ from daemon.planning.check_ins import (
     wanted,
 )
 from daemon.planning.goals import Goal, kind_of
+from daemon.planning.links import store_links
 from daemon.planning.recipients import Person, Zone, load_people, zone_of
 from daemon.planning.sources import Series, series_of
+from daemon.sealing.envelope import CannotOpen
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database
 from daemon.store.sql import query
@@ -60,9 +63,13 @@ class _Asked:
 class GoalsAgain:
     """Between the lease and the rules."""
 
-    def __init__(self, database: Database, keys: DataKeys) -> None:
+    def __init__(
+        self, database: Database, keys: DataKeys, link_base: Callable[[], str | None] = lambda: None
+    ) -> None:
+        """`link_base`: what the links in texts begin with."""
         self._database = database
         self._keys = keys
+        self._link_base = link_base
 
     async def sift(self, leased: Sequence[Delivery]) -> Sequence[Delivery]:
         """Those that may go on, as they are to be said now. The others are skipped, with the reason.
@@ -144,14 +151,20 @@ class GoalsAgain:
                 said = say(
                     kind,
                     each.person,
-                    preferences[each.contact],
+                    chosen_style(each.because, preferences[each.contact]),
                     now,
                     each.delivery.channel.value,
                     wording,
                     used.get(each.contact, {}),
                     each.text if kind.value == each.kind else None,
+                    self._link_base(),
                 )
-            except Unsaid as reason:
+                await store_links(
+                    conn, self._keys, series.workspace, series.workspace_id, said.links, each.delivery.id
+                )
+                if isinstance(each.because.get("style"), dict):
+                    said.because["style"] = each.because["style"]
+            except (Unsaid, CannotOpen) as reason:
                 if kind.value != each.kind:  # else its figures are a little old, and its words still right
                     held.append((each.delivery, _reason(kind.value), _because(each, now, str(reason))))
                 continue
@@ -199,6 +212,7 @@ async def _reword(
             "variables": said.variables,
             "metadata": said.metadata,
             "kind": said.kind.value,
+            "style": said.style,
             "because": said.because,
             "rulings": [
                 _ruling("reword", None, {"planned": before, "now": said.kind.value, **_done(said.because)})

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import asyncpg
-import orjson
 import structlog
 
 from daemon import clock, metrics
 from daemon.actor import either
+from daemon.jsonb import read_jsonb
 from daemon.model import Accepted, Channel, Delivery, Reason, Rendered, State
 from daemon.platforms.base import CannotTell, Found, Platform
 from daemon.queue.membership import Membership
@@ -245,7 +245,7 @@ class Reconciler:
 
 
 def _delivery(row: asyncpg.Record) -> Delivery:
-    metadata = {} if row["metadata"] == "{}" else orjson.loads(row["metadata"])
+    metadata = {} if row["metadata"] == "{}" else read_jsonb(row["metadata"])
     return Delivery(
         id=row["id"],
         workspace_id=row["workspace_id"],

@@ -90,9 +90,10 @@ class Retention:
             for days, workspaces in _by_days(ids, days_of).items():
                 done["deliveries" if remove else "texts"] += await self._walk(remove, workspaces, days, since)
                 done["campaigns"] += await self._ask("empty_campaigns", workspaces, days, remove)
+                done["members"] += await self._all("remove_old_members", workspaces, days, remove, _PORTION)
                 if remove:
-                    done["plans"] += await self._all_plans(workspaces, days)
-                done["inbound"] += await self._all_inbound(remove, workspaces, days, since)
+                    done["plans"] += await self._all("remove_old_plans", workspaces, days, _PORTION)
+                done["inbound"] += await self._all("empty_inbound", workspaces, days, since, _PORTION, remove)
         done["erased"] += await self._ask("erase_again")
         return done
 
@@ -117,20 +118,10 @@ class Retention:
             await self._rest(_PAUSE_SECONDS)
         return done
 
-    async def _all_inbound(
-        self, remove: bool, workspaces: list[int], days: int, since: datetime | None
-    ) -> int:
-        done, portion = 0, _PORTION
-        while portion == _PORTION and not self._stopping.is_set():
-            portion = await self._ask("empty_inbound", workspaces, days, since, _PORTION, remove)
-            done += portion
-            await self._rest(_PAUSE_SECONDS)
-        return done
-
-    async def _all_plans(self, workspaces: list[int], days: int) -> int:
+    async def _all(self, name: str, *arguments: object) -> int:
         done, portion = 0, _PORTION
         while portion >= _PORTION and not self._stopping.is_set():
-            portion = await self._ask("remove_old_plans", workspaces, days, _PORTION)
+            portion = await self._ask(name, *arguments)
             done += portion
             await self._rest(_PAUSE_SECONDS)
         return done

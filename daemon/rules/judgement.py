@@ -82,14 +82,17 @@ class Verdict:
         return next((ruling for ruling in self.rulings if ruling.answer == self.answer), self.rulings[0])
 
 
+def hours_for(rules: Rules, to: str) -> QuietHours | None:
+    """The quiet hours at an address."""
+    return rules.hours_in.get(country_of_number(to) or "", rules.hours) if rules.hours_in else rules.hours
+
+
 def judge(rules: Rules, known: Known) -> Verdict:
     """A no of one rule is a no; else the longest wait of those that want to wait; else it may go, for as long as
     all allow it.
     """
     where = whereabouts(known.time_zone, known.channel, known.to)
-    hours = (
-        rules.hours_in.get(country_of_number(known.to) or "", rules.hours) if rules.hours_in else rules.hours
-    )
+    hours = hours_for(rules, known.to)
     rulings = [
         suppression(known.suppressed),
         consent(rules.consent_required, known.consent),

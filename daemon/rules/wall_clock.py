@@ -14,7 +14,7 @@ host, which `zoneinfo` prefers and which may be older: the same answer on every 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -39,6 +39,7 @@ def local(at: datetime, zone: str) -> datetime:
     return at.astimezone(zone_info(zone)).replace(tzinfo=None, fold=0)
 
 
+@lru_cache(maxsize=8192)
 def instant(wall: datetime, zone: str) -> datetime:
     """The instant, in UTC, of the naive `wall` in `zone`, by the rule above. Raises `ValueError` if it is aware."""
     if wall.tzinfo is not None:

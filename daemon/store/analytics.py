@@ -8,6 +8,7 @@ from typing import Any
 
 from asyncpg import Record
 
+from daemon.problem import Problem
 from daemon.store.database import Connection
 from daemon.store.sql import query
 
@@ -20,11 +21,11 @@ DEFAULT = ("style", "template", "channel", "hour", "day")
 
 
 def known_dimensions(names: Iterable[str]) -> Sequence[str]:
-    """The dimensions asked for, each once. Raises `ValueError` with "by: what is wrong and what would be right"."""
+    """The dimensions asked for, each once. Raises `Problem` with "by: what is wrong and what would be right"."""
     wanted = tuple(dict.fromkeys(names)) or DEFAULT
     for name in wanted:
         if name not in DIMENSIONS:
-            raise ValueError(f"by: {name[:40]!r} is none of {', '.join(DIMENSIONS)}")
+            raise Problem(f"by: {name[:40]!r} is none of {', '.join(DIMENSIONS)}")
     return wanted
 
 
@@ -33,11 +34,11 @@ async def load(
 ) -> dict[str, list[dict[str, Any]]]:
     """For each dimension its values with counts and rates, of deliveries queued from `since` until before `until`.
 
-    Each delivery counts once under each dimension; `value` None is those without one. Raises `ValueError` where `since`
+    Each delivery counts once under each dimension; `value` None is those without one. Raises `Problem` where `since`
     is not before `until`.
     """
     if since >= until:
-        raise ValueError("since: must be before until")
+        raise Problem("since: must be before until")
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in by}
     for row in await conn.fetch(query("analytics"), workspace_id, since, until, list(by)):
         found[row["dimension"]].append(_line(row))

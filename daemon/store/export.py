@@ -17,10 +17,12 @@ from daemon.store.sql import query
 
 # The parts of the document, each a query export_PART.sql of a workspace and either the contacts or the address keys.
 SECTIONS = (
-    "contacts", "addresses", "preferences", "goals", "series", "plans", "habits", "consents", "suppressions",
+    "contacts", "addresses", "preferences", "goals", "series", "plans", "campaigns", "habits", "consents", "suppressions",
     "deliveries", "links", "inbound",
 )  # fmt: skip
-_OF_CONTACTS = frozenset({"contacts", "addresses", "preferences", "goals", "series", "plans", "habits"})
+_OF_CONTACTS = frozenset(
+    {"contacts", "addresses", "preferences", "goals", "series", "plans", "campaigns", "habits"}
+)
 _JSON = "_json"  # the end of the names of columns that are JSON already
 _PORTION = 100
 # What was sealed together, by kind: the names of the columns that it comes from; None: not exported by itself.

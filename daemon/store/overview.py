@@ -11,8 +11,8 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import orjson
 
+from daemon.jsonb import read_jsonb
 from daemon.model import State
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database, DatabaseDown, describe
@@ -203,7 +203,7 @@ async def open_delivery(database: Database, delivery_id: UUID, keys: DataKeys) -
     if row["sealed"] is not None:
         parts = await keys.try_open(row["workspace_id"], "message", row["message_id"], row["sealed"])
         body, media = parts[:2] if parts is not None else ("<sealed>", None)
-    return Opened(timeline, body or "", orjson.loads(media or "[]"))
+    return Opened(timeline, body or "", read_jsonb(media or "[]"))
 
 
 @contextlib.asynccontextmanager

@@ -88,6 +88,8 @@ def answer_line(ruling: Mapping[str, Any]) -> str:
 
 
 def _word(value: object) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{key.replace('_', ' ')} {_word(each)}" for key, each in value.items()) + ")"
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 

@@ -11,11 +11,12 @@ import orjson
 from aiohttp import web
 
 from daemon.content.preparing import prepare
-from daemon.store.database import Database, DatabaseDown
+from daemon.store.database import Database
 from daemon.store.sql import query
 from daemon.web.access import Access
 from daemon.web.bodies import answer, read_json
 from daemon.web.problems import problem
+from daemon.web.refusals import TROUBLE, refusal
 
 
 class Api:
@@ -40,11 +41,11 @@ class Api:
                 rows = await conn.fetch(
                     query("enqueue_rendered"), orjson.dumps(given).decode(), orjson.dumps(prepared).decode()
                 )
-        except DatabaseDown:
-            return problem(503, "the database is away; nothing was queued", headers={"Retry-After": "5"})
+        except TROUBLE as error:
+            return refusal(error)
         results = [{"position": r["position"], "id": r["id"], "error": r["error"]} for r in rows]
         if isinstance(items, list):
             return answer(200, {"results": results})
         if results[0]["error"] is not None:
-            return problem(422, results[0]["error"])
+            return problem(422, results[0]["error"], field=results[0]["error"].partition(":")[0])
         return answer(201, {"id": results[0]["id"]})

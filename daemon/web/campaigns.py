@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import asyncpg
 import orjson
 from aiohttp import web
 
 from daemon.config import Config
-from daemon.planning.campaign_drafts import CampaignProblem, draft, make
-from daemon.planning.campaign_outlook import NoCampaign, progress, results
-from daemon.store.database import Database, DatabaseDown
+from daemon.planning.campaign_drafts import draft, make
+from daemon.planning.campaign_outlook import progress, results
+from daemon.store.database import Database
 from daemon.store.sql import query
 from daemon.web.access import Access
 from daemon.web.bodies import answer, read_json
 from daemon.web.problems import problem
+from daemon.web.refusals import TROUBLE, refusal
 
 _BASE = "/api/v1/workspaces/{workspace}/campaigns"
 _ONE = _BASE + "/{campaign}"
@@ -55,8 +55,8 @@ class Campaigns:
             rows = await self._database.fetch(
                 query("campaign_list"), request.match_info["workspace"], _LISTED, False
             )
-        except (asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "campaign")
         return answer(200, {"campaigns": [dict(row) for row in rows]})
 
     async def create(self, request: web.Request) -> web.StreamResponse:
@@ -66,8 +66,8 @@ class Campaigns:
         try:
             async with self._database.acquire() as conn:
                 made = await make(conn, request.match_info["workspace"], draft(given))
-        except (CampaignProblem, asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "campaign")
         return answer(201, {"id": made, "state": "draft"})
 
     async def show(self, request: web.Request) -> web.StreamResponse:
@@ -88,8 +88,8 @@ class Campaigns:
                 *_names(request),
                 orjson.dumps(items if isinstance(items, list) else [items]).decode(),
             )
-        except (asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "campaign")
         return answer(200, {"results": [dict(row) for row in rows]})
 
     async def hit(self, request: web.Request) -> web.StreamResponse:
@@ -107,8 +107,8 @@ class Campaigns:
             row = await self._database.fetchrow(
                 query("campaign_hit"), *_names(request), said["contact"], said["kind"], said["key"], None
             )
-        except (asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "campaign")
         noted = row is not None and bool(row["noted"])
         return answer(201 if noted else 200, {"noted": noted})
 
@@ -123,8 +123,8 @@ class Campaigns:
             row = await self._database.fetchrow(
                 query("campaign_pick"), *_names(request), variant, '{"by": "person"}'
             )
-        except (asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "campaign")
         return answer(200, {"winner": variant, "changed": row is not None and bool(row["picked"])})
 
     async def act(self, request: web.Request) -> web.StreamResponse:
@@ -134,8 +134,8 @@ class Campaigns:
             row = await self._database.fetchrow(
                 query(f"campaign_act_{request.match_info['action']}"), *_names(request)
             )
-        except (asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "campaign")
         return answer(200, dict(row or {}))
 
     async def _look(self, request: web.Request, look: Callable[..., Any]) -> web.StreamResponse:
@@ -143,8 +143,8 @@ class Campaigns:
         try:
             async with self._database.acquire() as conn:
                 return answer(200, await look(conn, *_names(request)))
-        except (NoCampaign, asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "campaign")
 
     async def _progress(self, conn: Any, workspace: str, name: str) -> dict[str, Any]:
         return await progress(conn, self._config(), workspace, name)
@@ -152,15 +152,3 @@ class Campaigns:
 
 def _names(request: web.Request) -> tuple[str, str]:
     return request.match_info["workspace"], request.match_info["campaign"]
-
-
-def _problem(error: Exception) -> web.Response:
-    match error:
-        case DatabaseDown():
-            return problem(503, "the database is away; nothing was written", headers={"Retry-After": "5"})
-        case NoCampaign() | CampaignProblem() | asyncpg.InvalidParameterValueError():
-            detail = str(error)
-            field = detail.partition(":")[0]
-            return problem(404 if field in ("workspace", "campaign") else 422, detail, field=field)
-        case _:
-            return problem(422, "a text has a NUL character, which no text here may have: leave it out")

@@ -17,20 +17,16 @@ from aiohttp import web
 from daemon.contacts.addresses import AddressProblem, normalise
 from daemon.contacts.standing import load
 from daemon.model import Channel
-from daemon.store.database import Database, DatabaseDown
+from daemon.store.database import Database
 from daemon.store.sql import query
 from daemon.web.access import Access
 from daemon.web.bodies import answer, read_json
-from daemon.web.problems import problem
+from daemon.web.refusals import TROUBLE, Refused, refusal
 from daemon.web.request_ids import request_id
 
 Item = dict[str, Any]
 
 _BASE = "/api/v1/workspaces/{workspace}"
-
-
-class Refused(Exception):
-    """What was asked cannot be done. The text is "field: what is wrong and what would be right"."""
 
 
 class People:
@@ -85,8 +81,8 @@ class People:
             channel, to = _asked(request)
             given = (request.match_info["workspace"], channel, to, request.query.get("category", ""))
             rows = await self._database.fetch(query("contact_again"), *given)
-        except (Refused, asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error)
         return answer(200, {"removed": rows[0][0]})
 
     async def show_consent(self, request: web.Request) -> web.StreamResponse:
@@ -99,8 +95,8 @@ class People:
                 if await conn.fetchval(query("workspace_id"), workspace) is None:
                     raise Refused(f"workspace: {workspace[:100]!r} is not known")
                 found = await load(conn, workspace, channel, to)
-        except (Refused, asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error)
         return answer(
             200,
             {
@@ -129,8 +125,8 @@ class People:
             rows = await self._database.fetch(
                 query(name), request.match_info["workspace"], orjson.dumps(items).decode(), *more
             )
-        except (asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error)
         answers = iter(rows)
         results = [
             {"position": position, "error": error} if error else _result(position, next(answers), fields)
@@ -140,7 +136,7 @@ class People:
             return answer(200, {"results": results})
         only = results[0]
         if only["error"] is not None:
-            return _problem(Refused(str(only["error"])))
+            return refusal(Refused(str(only["error"])))
         new = only.get("change") == "created" or only.get("repeated") is False or only.get("added") is True
         return answer(201 if new else 200, {field: only[field] for field in fields})
 
@@ -190,15 +186,3 @@ def _asked(request: web.Request) -> tuple[str, str]:
     if text.startswith(" "):
         text = "+" + text[1:]  # a plus that was not written %2B
     return channel, str(_addressed({"channel": channel, "to": text})["to"])
-
-
-def _problem(error: Exception) -> web.Response:
-    match error:
-        case DatabaseDown():
-            return problem(503, "the database is away; nothing was written", headers={"Retry-After": "5"})
-        case Refused() | asyncpg.InvalidParameterValueError():
-            detail = str(error)
-            field = detail.partition(":")[0]
-            return problem(404 if field == "workspace" else 422, detail, field=field)
-        case _:
-            return problem(422, "a text has a NUL character, which no text here may have: leave it out")

@@ -11,22 +11,17 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-import asyncpg
 import orjson
 from aiohttp import web
 
-from daemon.store.database import Database, DatabaseDown
+from daemon.store.database import Database
 from daemon.store.sql import query
 from daemon.web.access import Access
 from daemon.web.bodies import answer, read_json
-from daemon.web.problems import problem
+from daemon.web.refusals import TROUBLE, Refused, refusal
 
 _BASE = "/api/v1/workspaces/{workspace}"
 _CONTACT = _BASE + "/contacts/{contact}"
-
-
-class Refused(Exception):
-    """What was asked cannot be done. The text is "field: what is wrong and what would be right"."""
 
 
 _TEXT = (str, "must be a text")
@@ -117,13 +112,13 @@ class Plans:
             rows = await self._database.fetch(
                 query("add_progress"), request.match_info["workspace"], orjson.dumps(items).decode()
             )
-        except (asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "contact")
         results = [dict(row) for row in rows]
         if isinstance(body, list):
             return answer(200, {"results": results})
         if results[0]["error"] is not None:
-            return _problem(Refused(results[0]["error"]))
+            return refusal(Refused(results[0]["error"]))
         return answer(200 if results[0]["repeated"] else 201, {"repeated": results[0]["repeated"]})
 
     async def plan(self, request: web.Request) -> web.StreamResponse:
@@ -138,7 +133,7 @@ class Plans:
         try:
             on_date = _date("date", request.query.get("date"))
         except Refused as error:
-            return _problem(error)
+            return refusal(error, "contact")
         return await self._runs(200, request.query.get("workspace"), on_date)
 
     async def _runs(
@@ -146,8 +141,8 @@ class Plans:
     ) -> web.StreamResponse:
         try:
             rows = await self._database.fetch(query("plan_runs"), workspace, on_date, False)
-        except (asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "contact")
         return answer(status, {"runs": [dict(row) for row in rows]})
 
     async def _write(
@@ -164,8 +159,8 @@ class Plans:
         places = [request.match_info[each] for each in ("workspace", *path)]
         try:
             row = await self._database.fetchrow(query(name), *places, *_given(body, fields))
-        except (Refused, asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "contact")
         if shows:
             return await self._answer(request, "goals_of", None, "contact")
         return answer(200, {"id": row[0] if row else None})
@@ -176,8 +171,8 @@ class Plans:
         places = [request.match_info[each] for each in ("workspace", *path)]
         try:
             row = await self._database.fetchrow(query(name), *places)
-        except (asyncpg.DataError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "contact")
         assert row is not None
         return answer(200, orjson.Fragment(row[0]) if field is None else {field: row[0]})
 
@@ -217,15 +212,3 @@ def _date(name: str, text: str | None) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         raise Refused(f"{name}: {text[:40]!r} is not a day such as 2026-11-29") from None
-
-
-def _problem(error: Exception) -> web.Response:
-    match error:
-        case DatabaseDown():
-            return problem(503, "the database is away; nothing was written", headers={"Retry-After": "5"})
-        case Refused() | asyncpg.InvalidParameterValueError():
-            detail = str(error)
-            field = detail.partition(":")[0]
-            return problem(404 if field in ("workspace", "contact") else 422, detail, field=field)
-        case _:
-            return problem(422, "a text has a NUL character, which no text here may have: leave it out")

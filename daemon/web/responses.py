@@ -7,25 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from aiohttp import web
 
-from daemon.planning.links import DAYS, LinkProblem, make_links, with_links
-from daemon.sealing.envelope import CannotOpen
+from daemon.planning.links import DAYS, make_links, with_links
 from daemon.sealing.keys import DataKeys
 from daemon.store.analytics import known_dimensions, load
-from daemon.store.database import Connection, Database, DatabaseDown
+from daemon.store.database import Connection, Database
 from daemon.store.sql import query
 from daemon.web.access import Access
 from daemon.web.bodies import answer, read_json
-from daemon.web.problems import problem
+from daemon.web.refusals import TROUBLE, Refused, refusal
 
 _BASE = "/api/v1/workspaces/{workspace}"
 _DAYS = 30
-
-
-class Refused(Exception):
-    """What was asked cannot be done. The text is "field: what is wrong and what would be right"."""
 
 
 class Responses:
@@ -55,9 +49,10 @@ class Responses:
         the same key gives the same link, where the workspace does not seal.
         """
         self._access.check_api(request)
-        item = await _object(request, {"target", "key", "days"})
-        workspace, target, days = request.match_info["workspace"], item.get("target"), item.get("days", DAYS)
+        workspace = request.match_info["workspace"]
         try:
+            item = await _object(request, {"target", "key", "days"})
+            target, days = item.get("target"), item.get("days", DAYS)
             if not isinstance(days, int) or isinstance(days, bool) or not 1 <= days <= 3660:
                 raise Refused("days: must be a whole number from 1 to 3660")
             for name in ("target", "key"):
@@ -68,8 +63,8 @@ class Responses:
                 if row is not None and row["seal"] and target is not None:
                     return await self._sealed(conn, row["id"], target, item.get("key"), days)
                 made = await conn.fetchrow(query("make_link"), workspace, target, item.get("key"), days)
-        except (Refused, LinkProblem, CannotOpen, asyncpg.PostgresError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error)
         assert made is not None
         return answer(201, {"url": made["url"], "metadata": {"links": [made["token"]]}})
 
@@ -87,16 +82,16 @@ class Responses:
     async def give_feedback(self, request: web.Request) -> web.StreamResponse:
         """200: it is noted whether the `delivery` was `helpful`."""
         self._access.check_api(request)
-        item = await _object(request, {"delivery", "helpful"})
         try:
+            item = await _object(request, {"delivery", "helpful"})
             if not isinstance(item.get("helpful"), bool):
                 raise Refused("helpful: must be true or false")
             delivery = _uuid(item.get("delivery"))
             await self._database.fetch(
                 query("give_feedback"), request.match_info["workspace"], delivery, item["helpful"]
             )
-        except (Refused, asyncpg.PostgresError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error)
         return answer(200, {"delivery": str(delivery), "helpful": item["helpful"]})
 
     async def analytics(self, request: web.Request) -> web.StreamResponse:
@@ -112,20 +107,18 @@ class Responses:
                 if owner is None:
                     raise Refused(f"workspace: {workspace[:100]!r} is not known")
                 found = await load(conn, owner, since, until, by)
-        except (Refused, ValueError, asyncpg.PostgresError, DatabaseDown) as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error)
         return answer(200, {"workspace": workspace, "since": since, "until": until, "by": found})
 
 
 async def _object(request: web.Request, fields: set[str]) -> dict[str, Any]:
-    """The request's one object. Raises 422 for another kind, or a field that it does not take."""
+    """The request's one object. Raises `Refused` for another kind, or a field that it does not take."""
     found = await read_json(request)
     if not isinstance(found, dict):
-        raise web.HTTPUnprocessableEntity(text="the body must be one object")
+        raise Refused("body: must be one object")
     if unknown := sorted(found.keys() - fields):
-        raise web.HTTPUnprocessableEntity(
-            text=f"{unknown[0][:40]}: is none of the fields {', '.join(sorted(fields))}"
-        )
+        raise Refused(f"{unknown[0][:40]}: is none of the fields {', '.join(sorted(fields))}")
     return found
 
 
@@ -147,21 +140,3 @@ def _moment(request: web.Request, name: str) -> datetime | None:
     if found.tzinfo is None:
         raise Refused(f"{name}: {text[:40]!r} has no zone: add one, such as +01:00 or Z")
     return found
-
-
-def _problem(error: Exception) -> web.Response:
-    match error:
-        case DatabaseDown():
-            return problem(503, "the database is away; nothing was done", headers={"Retry-After": "5"})
-        case asyncpg.NoDataFoundError():
-            return problem(404, str(error), field="delivery")
-        case CannotOpen():
-            return problem(503, "the workspace seals, and its key is missing: see /readyz")
-        case asyncpg.ObjectNotInPrerequisiteStateError():
-            return problem(409, str(error))
-        case Refused() | LinkProblem() | asyncpg.InvalidParameterValueError() | ValueError():
-            field = str(error).partition(":")[0]
-            return problem(404 if field == "workspace" else 422, str(error), field=field)
-        case asyncpg.DataError():
-            return problem(422, "a text has a NUL character, which no text here may have: leave it out")
-    raise error

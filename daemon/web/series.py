@@ -9,23 +9,20 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 import orjson
 from aiohttp import web
 
-from daemon.planning.rrule import RuleProblem
 from daemon.planning.series import MOST_SHOWN, coming, facts, put_series, wanted_of
 from daemon.planning.sources import series_of
 from daemon.rules.wall_clock import ZONES
-from daemon.store.database import Database, DatabaseDown
+from daemon.store.database import Database
 from daemon.store.sql import query
 from daemon.web.access import Access
 from daemon.web.bodies import answer, read_json
-from daemon.web.problems import problem
+from daemon.web.refusals import TROUBLE, Refused, refusal
 
 _BASE = "/api/v1/workspaces/{workspace}/series"
 _ONE = _BASE + "/{series}"
-_TROUBLE = (RuleProblem, asyncpg.DataError, DatabaseDown)
 _SHOWN = 5
 
 
@@ -54,15 +51,15 @@ class SeriesRoutes:
         body = await read_json(request)
         try:
             if not isinstance(body, dict):
-                raise RuleProblem("series: must be a JSON object; put one at a time")
+                raise Refused("body: must be a JSON object; put one series at a time")
             name = body.pop("name", None)
             if not isinstance(name, str):
-                raise RuleProblem("name: is missing; give the series a name such as physio-knee")
+                raise Refused("name: is missing; give the series a name such as physio-knee")
             wanted = wanted_of(body)
             async with self._database.acquire() as conn:
                 id_, created = await put_series(conn, request.match_info["workspace"], name, wanted)
-        except _TROUBLE as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "series")
         return answer(201 if created else 200, {"id": id_})
 
     async def list(self, request: web.Request) -> web.StreamResponse:
@@ -70,8 +67,8 @@ class SeriesRoutes:
         self._access.check_api(request)
         try:
             rows = await self._rows(request, None)
-        except _TROUBLE as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "series")
         return answer(200, {"series": [facts(row) for row in rows]})
 
     async def show(self, request: web.Request) -> web.StreamResponse:
@@ -82,13 +79,13 @@ class SeriesRoutes:
             name = request.match_info["series"]
             rows = await self._rows(request, name)
             if not rows:
-                raise RuleProblem(f"series: {name[:100]!r} is no series of this workspace")
+                raise Refused(f"series: {name[:100]!r} is no series of this workspace")
             found = facts(rows[0])
             if found["problem"] is None:
                 times = coming(series_of(rows[0]), how_many, datetime.now(UTC), zone)
                 found["next"] = [{"wall": each.wall.isoformat(), "at": each.at} for each in times]
-        except _TROUBLE as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "series")
         return answer(200, found)
 
     async def add(self, request: web.Request) -> web.StreamResponse:
@@ -106,9 +103,9 @@ class SeriesRoutes:
             if isinstance(body, list):
                 return answer(200, {"results": results})
             if results[0]["error"] is not None:
-                raise RuleProblem(results[0]["error"])
-        except _TROUBLE as error:
-            return _problem(error)
+                raise Refused(results[0]["error"])
+        except TROUBLE as error:
+            return refusal(error, "series")
         return answer(201 if results[0]["added"] else 200, {"added": results[0]["added"]})
 
     async def remove(self, request: web.Request) -> web.StreamResponse:
@@ -128,15 +125,15 @@ class SeriesRoutes:
         self._access.check_api(request)
         try:
             rows = await self._database.fetch(query(name), *_whose(request), *more)
-        except _TROUBLE as error:
-            return _problem(error)
+        except TROUBLE as error:
+            return refusal(error, "series")
         return answer(200, {done: rows[0][0]})
 
     async def _rows(self, request: web.Request, name: str | None) -> Any:
         workspace = request.match_info["workspace"]
         async with self._database.acquire() as conn:
             if await conn.fetchval(query("workspace_id"), workspace) is None:
-                raise RuleProblem(f"workspace: {workspace[:100]!r} is not known")
+                raise Refused(f"workspace: {workspace[:100]!r} is not known")
             return await conn.fetch(query("series"), workspace, name)
 
 
@@ -147,20 +144,7 @@ def _whose(request: web.Request) -> tuple[str, str]:
 def _asked(request: web.Request) -> tuple[int, str | None]:
     zone, text = request.query.get("zone"), request.query.get("next", str(_SHOWN))
     if zone is not None and zone not in ZONES:
-        raise RuleProblem(f"zone: {zone[:64]!r} is no IANA zone such as America/New_York")
+        raise Refused(f"zone: {zone[:64]!r} is no IANA zone such as America/New_York")
     if not (text.isascii() and text.isdigit() and len(text) < 4 and int(text) <= MOST_SHOWN):
-        raise RuleProblem(f"next: must be a whole number from 0 to {MOST_SHOWN}")
+        raise Refused(f"next: must be a whole number from 0 to {MOST_SHOWN}")
     return int(text), zone
-
-
-def _problem(error: Exception) -> web.Response:
-    match error:
-        case DatabaseDown():
-            return problem(503, "the database is away; nothing was written", headers={"Retry-After": "5"})
-        case RuleProblem() | asyncpg.InvalidParameterValueError():
-            detail = str(error)
-            field = detail.partition(":")[0]
-            gone = field == "workspace" or detail.startswith("series: '")
-            return problem(404 if gone else 422, detail, field=field)
-        case _:
-            return problem(422, "a text has a NUL character, which no text here may have: leave it out")

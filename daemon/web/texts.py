@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-import asyncpg
 from aiohttp import web
 
 from daemon.content.documents import checked, document_of
@@ -18,11 +17,11 @@ from daemon.content.library import list_templates, load_version, put_template
 from daemon.content.preview import preview
 from daemon.content.templates import TemplateVersion
 from daemon.model import Channel
-from daemon.store.database import Connection, Database, DatabaseDown
+from daemon.store.database import Connection, Database
 from daemon.store.sql import query
 from daemon.web.access import Access
 from daemon.web.bodies import answer, read_json
-from daemon.web.problems import problem
+from daemon.web.refusals import TROUBLE, Refused, refusal
 
 _BASE = "/api/v1/workspaces/{workspace}/templates"
 _ONE = _BASE + "/{template}"
@@ -31,7 +30,7 @@ _PREVIEW_FIELDS = ("variables", "channel", "language", "style")
 Work = Callable[[Connection, str], Awaitable[web.StreamResponse]]
 
 
-class _Absent(Exception):
+class _Absent(Refused):
     """There is no such template."""
 
 
@@ -128,18 +127,10 @@ class Texts:
         try:
             async with self._database.acquire() as conn:
                 if await conn.fetchval(query("workspace_id"), workspace) is None:
-                    return problem(404, f"workspace: {workspace[:100]!r} is not known", field="workspace")
+                    raise Refused(f"workspace: {workspace[:100]!r} is not known")
                 return await work(conn, workspace)
-        except DatabaseDown:
-            return problem(503, "the database is away; nothing was written", headers={"Retry-After": "5"})
-        except (_Absent, asyncpg.NoDataFoundError) as error:
-            return problem(404, str(error), field="template")
-        except asyncpg.ObjectNotInPrerequisiteStateError as error:
-            return problem(409, str(error), field="template")
-        except (TemplateProblem, asyncpg.InvalidParameterValueError) as error:
-            return problem(422, str(error), field=str(error).partition(":")[0])
-        except asyncpg.DataError:
-            return problem(422, "a text has a NUL character, which no text here may have: leave it out")
+        except TROUBLE as error:
+            return refusal(error, "template" if isinstance(error, _Absent) else "workspace")
 
 
 async def _found(conn: Connection, workspace: str, request: web.Request) -> tuple[TemplateVersion, str]:

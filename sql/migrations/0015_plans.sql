@@ -237,23 +237,26 @@ as $$
 #variable_conflict use_variable
 declare
   tag text := lower(replace(language, '_', '-'));
-  fitting duly.template_text[];
+  best duly.template_text;
 begin
-  fitting := array(
-    select f from (
-      select t, rank() over (order by t.channel desc, length(t.language) desc, t.style desc) as place
-      from duly.template_text t
-      where t.template_id = template and t.workspace_id = workspace and t.channel in (channel, '')
-        and t.language in ('', tag, split_part(tag, '-', 1)) and t.style in (style, '')) p (f, place)
-    where p.place = 1 order by (p.f).number);
-  if cardinality(fitting) > 1 then
-    return (
-      select f.chosen from generate_subscripts(fitting, 1) n cross join lateral (select fitting[n] as chosen) f
-      left join duly.texts_said(workspace, duly.address_key(channel, "to"), array(select u.id from unnest(fitting) u)) s
-        on s.text_id = (f.chosen).id
-      order by s.last nulls first, n limit 1);
+  select t.* into best from duly.template_text t
+  where t.template_id = template and t.workspace_id = workspace and t.channel in (channel, '')
+    and t.language in ('', tag, split_part(tag, '-', 1)) and t.style in (style, '')
+  order by t.channel desc, length(t.language) desc, t.style desc, t.number limit 1;
+  if exists (
+    select from duly.template_text t
+    where t.template_id = template and t.workspace_id = workspace and t.channel = best.channel
+      and t.language = best.language and t.style = best.style and t.number > best.number) then
+    select t.* into best from duly.template_text t
+    left join duly.texts_said(workspace, duly.address_key(channel, "to"), array(
+      select e.id from duly.template_text e
+      where e.template_id = template and e.workspace_id = workspace and e.channel = best.channel
+        and e.language = best.language and e.style = best.style)) s on s.text_id = t.id
+    where t.template_id = template and t.workspace_id = workspace and t.channel = best.channel
+      and t.language = best.language and t.style = best.style
+    order by s.last nulls first, t.number limit 1;
   end if;
-  return fitting[1];
+  return best;
 end $$;
 
 -- What a template has beside the body goes to what the application has given: its media come first, all else is replaced.
@@ -339,8 +342,10 @@ begin
     body := duly.smart_replaced(body);
   end if;
   content := '{}';
-  if parts - 'body' = '{}' and chosen.language = '' then
+  if found_template.used_at is null then -- what has been used once is never taken away
     error := duly.use_template(workspace, chosen.id);
+  end if;
+  if parts - 'body' = '{}' and chosen.language = '' then
     return;
   end if;
   content := jsonb_strip_nulls(jsonb_build_object(
@@ -350,7 +355,6 @@ begin
                    from jsonb_array_elements(parts -> 'media_urls') with ordinality m (url, n)),
     'buttons', duly.filled_items(parts -> 'buttons', texts), 'attachments', duly.filled_items(parts -> 'attachments', texts),
     'language', case when not metadata ? 'language' then nullif(chosen.language, '') end));
-  error := duly.use_template(workspace, chosen.id);
 end $$;
 
 -- Notes that a template is used, by the text that is; what is wrong where it is not there any more.
@@ -1405,7 +1409,10 @@ begin
     when char_length(set_goal.unit) > 40 or set_goal.unit ~ '[[:cntrl:]]' then 'unit: must have at most 40 characters, such as km'
     when set_goal.period not in ('day', 'week', 'month') then
       format('period: %L is none of day, week, month', left(set_goal.period, 40))
-    when not isfinite(set_goal.begins_on) or not isfinite(set_goal.ends_on) then 'begins_on: a day must be a finite date'
+    when not (set_goal.begins_on >= '1970-01-01' and set_goal.begins_on < '2200-01-01') then
+      'begins_on: must be in the years 1970 to 2199'
+    when not (set_goal.ends_on >= '1970-01-01' and set_goal.ends_on < '2200-01-01') then
+      'ends_on: must be in the years 1970 to 2199'
     when set_goal.ends_on < set_goal.begins_on then 'ends_on: must not be before begins_on'
     when present.id is null and (
       select count(*) from duly.goal g where g.contact_id = whose and g.workspace_id = found_workspace.id) >= 100 then
@@ -1616,8 +1623,8 @@ begin
 end $$;
 
 -- Queues what the daemon has planned and rendered, in the caller's transaction: a JSON array of objects with `source_id`,
--- `source`, `contact`, `occurrence`, and either `reason` (nothing is sent) or `channel`, `to`, `body`, `category`,
--- `priority`, `due_at`, `earliest`, `latest`, `expires_at`, `template` (name@version), `text_id`, `variables`, `metadata`;
+-- `source`, `contact`, `occurrence`, and either `reason` (nothing is sent) or `channel`, `to`, `address_key` (where it is
+-- known: of just that channel and address), `body`, `category`, `priority`, `due_at`, `earliest`, `latest`, `expires_at`, `template` (name@version), `text_id`, `variables`, `metadata`;
 -- besides `kind`, `style`, `wished_at` (else it is `due_at`), `because`. One row per item, by position from 1: its
 -- delivery, or what is wrong with it. What was decided before stays, and is answered as `repeated`. An item that is wrong
 -- is noted as one without a delivery. One statement for all, as duly.enqueue_checked does for one; where the workspace
@@ -1646,13 +1653,13 @@ begin
     select i.*, duly.new_id() as new_id
     from rows from (jsonb_to_recordset(items) as (
       source_id uuid, source text, contact uuid, occurrence timestamp, reason text, kind text, style text, text_id uuid,
-      channel text, "to" text, body text, category text, priority integer, due_at timestamptz, wished_at timestamptz,
+      channel text, "to" text, address_key uuid, body text, category text, priority integer, due_at timestamptz, wished_at timestamptz,
       earliest timestamptz, latest timestamptz, expires_at timestamptz, template text, variables jsonb, metadata jsonb,
       because jsonb)) with ordinality
-      as i (source_id, source, contact, occurrence, reason, kind, style, text_id, channel, "to", body, category, priority,
-            due_at, wished_at, earliest, latest, expires_at, template, variables, metadata, because, n)
+      as i (source_id, source, contact, occurrence, reason, kind, style, text_id, channel, "to", address_key, body, category,
+            priority, due_at, wished_at, earliest, latest, expires_at, template, variables, metadata, because, n)
   ), whole as materialized (
-    select g.n, g.source_id, g.source, g.contact, g.occurrence, g.reason, g.kind, g.style, g.text_id, g.channel, g."to",
+    select g.n, g.source_id, g.source, g.contact, g.occurrence, g.reason, g.kind, g.style, g.text_id, g.channel, g."to", g.address_key,
            case when found_workspace.footers is null then g.body
                 else duly.with_footer(found_workspace, coalesce(g.category, 'transactional'), g.body, g.metadata ->> 'language') end as body,
            coalesce(g.category, 'transactional') as category, coalesce(g.priority, 2) as priority, g.due_at, g.wished_at,
@@ -1677,15 +1684,16 @@ begin
     on conflict do nothing
     returning p.source_id, p.contact_id, p.occurrence, p.delivery_id
   ), wanted as materialized (
-    select c.*, k.address_key, (
+    select c.*, k.key, (
       select s.reason from duly.suppression s
-      where s.address_key = k.address_key and s.workspace_id in (found_workspace.id, 0) and s.channel in ('', c.channel)
+      where s.address_key = k.key and s.workspace_id in (found_workspace.id, 0) and s.channel in ('', c.channel)
         and s.category in ('', c.category) and s.account = ''
       limit 1) as stop
     from checked c
     join decided d on d.delivery_id = c.new_id
     cross join lateral (
-      select duly.address_hash(h.inner_pad, h.outer_pad, c.channel, c."to") as address_key from duly.hash_key h offset 0) k
+      select coalesce(c.address_key, duly.address_hash(h.inner_pad, h.outer_pad, c.channel, c."to")) as key
+      from duly.hash_key h offset 0) k
   ), message as (
     insert into duly.message (id, workspace_id, body, category, template, text_id, variables, metadata, sealed_with)
     select w.new_id, found_workspace.id, w.body, w.category, w.template, w.text_id, w.variables, w.metadata,
@@ -1695,7 +1703,7 @@ begin
     insert into duly.delivery_row
       (id, workspace_id, message_id, channel, "to", address_key, priority, due_at, expires_at, segments, state, reason,
        detail, sealed_with)
-    select w.new_id, found_workspace.id, w.new_id, w.channel::duly.channel, w."to", w.address_key, w.priority, w.due_at,
+    select w.new_id, found_workspace.id, w.new_id, w.channel::duly.channel, w."to", w.key, w.priority, w.due_at,
            w.expires_at, case when w.channel <> 'sms' or octet_length(w.body) <= 70 then 1 else duly.segments(w.body) end,
            (case when w.stop is null then 'queued' else 'skipped' end)::duly.state, w.stop,
            case when w.stop is not null then 'suppression: found when it was queued' end,
@@ -1779,7 +1787,7 @@ begin
   for item in
     select i.* from jsonb_to_recordset(items) as i (
       id uuid, workspace_id integer, lease_token bigint, body text, category text, template text, text_id uuid,
-      variables jsonb, metadata jsonb, kind text, because jsonb, rulings jsonb)
+      variables jsonb, metadata jsonb, kind text, style text, because jsonb, rulings jsonb)
     order by i.id
   loop
     select w.* into strict owner from duly.workspace w where w.id = item.workspace_id;
@@ -1794,7 +1802,7 @@ begin
         variables = item.variables, metadata = item.metadata, sealed = null, sealed_with = case when owner.seal then 0 end
     where m.id = item.id and m.workspace_id = item.workspace_id;
     update duly.planned p
-    set kind = item.kind, text_id = item.text_id, because = p.because || item.because
+    set kind = item.kind, style = item.style, text_id = item.text_id, because = p.because || item.because
     where p.delivery_id = item.id and p.workspace_id = item.workspace_id;
     insert into duly.ruling (delivery_id, workspace_id, stage, became, rulings)
     select item.id, item.workspace_id, 'leased', 'leased', item.rulings

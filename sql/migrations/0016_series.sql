@@ -194,8 +194,9 @@ begin
     when zone is not null and not exists (select from duly.time_zone z where z.name = put_series.zone) then
       format('zone: %L is not the name of an IANA zone, such as America/New_York', left(zone, 64))
     when cardinality(exceptions) > 1000 then 'exceptions: are more than 1000; let the series end, and begin another'
-    when array_position(exceptions, null) is not null or exists (select from unnest(exceptions) e (at) where not isfinite(e.at)) then
-      'exceptions: must be times on the wall clock, such as 2026-12-25 09:00'
+    when array_position(exceptions, null) is not null or exists (
+           select from unnest(exceptions) e (at) where not (e.at >= '1970-01-01' and e.at < '2200-01-01')) then
+      'exceptions: must be times on the wall clock in the years 1970 to 2199, such as 2026-12-25 09:00'
     when catch_up is null or catch_up not in ('skip', 'latest', 'all') then
       format('catch_up: %s is none of skip, latest, all', coalesce(quote_literal(left(catch_up, 40)), 'null'))
     when earlier is null or not (earlier between '0' and '7 days') then 'earlier: must be from 0 to 7 days'
@@ -274,6 +275,7 @@ begin
   error := case
     when begins is null and series.begins_at is null then 'begins_at: is missing; the series has none for all'
     when not (begins >= '1970-01-01' and begins < '2200-01-01') then 'begins_at: must be in the years 1970 to 2199'
+    when not (ends >= '1970-01-01' and ends < '2200-01-01') then 'ends_on: must be in the years 1970 to 2199'
     when ends < coalesce(begins, series.begins_at)::date then 'ends_on: is before it begins' end;
   if error is not null then return; end if;
   select c.id into whose from duly.contact c where c.workspace_id = workspace.id and c.external_id = outside;

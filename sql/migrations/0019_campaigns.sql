@@ -20,7 +20,7 @@ create table duly.campaign (
   expires_at timestamptz,
   holdout real not null default 0 check (holdout between 0 and 90),            -- percent that gets nothing
   test_part real not null default 100 check (test_part > 0 and test_part <= 100), -- percent that the variants are tried on
-  metric text not null default 'reply' check (metric in ('reply', 'click', 'callback')),
+  metric text not null default 'reply' check (metric in ('reply', 'click', 'helpful', 'callback')),
   measure interval not null default '1 day' check (measure between '1 minute' and '60 days'), -- so long after the sending
   alpha real not null default 0.05 check (alpha between 0.0001 and 0.5),
   decides text not null default 'auto' check (decides in ('auto', 'manual')),
@@ -33,16 +33,18 @@ create table duly.campaign (
   tested_at timestamptz,            -- when the last of the test part was queued
   next_at timestamptz,              -- no sooner may the next one go, by the throttle
   heard_at timestamptz,             -- replies until then have been counted
-  restless boolean not null default false, -- paused or canceled: a delivery may still come back to the queue
+  restless boolean not null default false, -- paused, or canceled not long ago: what comes back to the queue must not go
   created_at timestamptz not null default now(),
   started_at timestamptz,
   moved_at timestamptz not null default now(),
   ended_at timestamptz,
+  kept jsonb,                       -- what it came to, since its members are removed: `progress` and `results`
   primary key (id, workspace_id),
   check (sends_at is null or wall_at is null)
 );
 create unique index campaign_name on duly.campaign (workspace_id, name);
 create index campaign_open on duly.campaign (moved_at) where state = 'running' or restless;
+create index campaign_restless on duly.campaign (id) where restless; -- the last gate asks whether there is any
 
 create table duly.campaign_variant (
   campaign_id uuid not null,
@@ -86,6 +88,7 @@ create index campaign_member_queued on duly.campaign_member (campaign_id) where 
 create index campaign_member_over on duly.campaign_member (campaign_id) where state = 'over';
 create index campaign_member_address on duly.campaign_member (address_key, campaign_id);
 create index campaign_member_contact on duly.campaign_member (contact_id);
+create index campaign_member_own on duly.campaign_member (campaign_id) where variables <> '{}';
 
 -- What members did: a reply, a click, what an application calls back. The same key counts once.
 create table duly.campaign_event (
@@ -175,13 +178,18 @@ begin
   end loop;
 end $$;
 
--- Takes back what is queued or leased of a campaign: the deliveries are canceled, and their members wait again. What is
--- being sent is left to finish. Returns how many.
-create function duly.campaign_take_back(campaign uuid, workspace integer, why text) returns bigint
+-- Takes back what is queued or leased of a campaign that is paused or canceled: the deliveries are canceled, and their
+-- members wait again. What a platform has for later is asked for; what is being sent is left to finish. `whole`: also what
+-- a platform had taken and could not deliver. Returns how many it has taken back.
+create function duly.campaign_take_back(campaign duly.campaign, whole boolean) returns bigint
 language plpgsql
 as $$
 declare
+  why text := format('campaign %s was %s', campaign.name, campaign.state);
+  wanted duly.state := case campaign.state when 'canceled' then 'canceled' else 'queued' end;
+  of text[] := case when whole then '{queued,over}' else '{queued}' end;
   taken bigint;
+  soonest timestamptz;
 begin
   for try in 1 .. 10 loop
     begin
@@ -189,22 +197,37 @@ begin
         -- Not skip locked: what is being leased just now must be waited for.
         select d.id from duly.campaign_member m
         join duly.delivery_row d on d.id = m.delivery_id and d.workspace_id = m.workspace_id
-        where m.campaign_id = campaign and m.workspace_id = workspace
-          and m.state in ('queued', 'over') -- what had been sent, and could not be delivered, may be tried again
+        where m.campaign_id = campaign.id and m.workspace_id = campaign.workspace_id and m.state = any (of)
           and d.state in ('queued', 'leased')
         order by d.id
         for update of d
       ), canceled as (
         update duly.delivery_row d
         set state = 'canceled', reason = 'canceled', detail = why, state_at = now(), lease_token = null, node_id = null
-        from meant where d.id = meant.id and d.workspace_id = workspace
+        from meant where d.id = meant.id and d.workspace_id = campaign.workspace_id
         returning d.id
+      ), back as (
+        update duly.campaign_member m
+        set state = 'waiting', delivery_id = null, generation = m.generation + 1
+        from canceled c
+        where m.campaign_id = campaign.id and m.workspace_id = campaign.workspace_id and m.state = any (of)
+          and m.delivery_id = c.id
+        returning m.due_at
       )
-      update duly.campaign_member m
-      set state = 'waiting', delivery_id = null, generation = m.generation + 1
-      from canceled c
-      where m.campaign_id = campaign and m.workspace_id = workspace and m.state in ('queued', 'over') and m.delivery_id = c.id;
-      get diagnostics taken = row_count;
+      select count(*), min(b.due_at) into taken, soonest from back b;
+      -- The places of the throttle that they had are free.
+      update duly.campaign c set next_at = soonest
+      where c.id = campaign.id and c.workspace_id = campaign.workspace_id and c.next_at > soonest;
+      -- After the locks: a hand-over that was being noted is seen by now.
+      if exists (select from duly.handed_over h where h.ended_at is null and h.workspace_id = campaign.workspace_id) then
+        perform duly.ask_back(array(
+          select m.delivery_id from duly.campaign_member m
+          where m.campaign_id = campaign.id and m.workspace_id = campaign.workspace_id and m.state = 'queued'
+            and not exists (
+              select from duly.recall c
+              where c.delivery_id = m.delivery_id and c.workspace_id = m.workspace_id and c.becomes = wanted and not c.done)),
+          wanted, case campaign.state when 'canceled' then 'canceled' else why end);
+      end if;
       return taken;
     exception when deadlock_detected then
       if try = 10 then raise; end if;
@@ -230,8 +253,8 @@ begin
   return called.state = 'draft';
 end $$;
 
--- Stops it at once: nothing more of it is sent but what a platform is being handed at this moment. Returns how many
--- deliveries were taken back.
+-- Stops it at once: nothing more of it is sent but what a platform is being handed at this moment; what comes back to
+-- the queue does not pass the last gate (mark.sql). Returns how many deliveries were taken back.
 create function duly.campaign_pause(workspace text, campaign text) returns bigint
 language plpgsql security definer set search_path = duly, pg_temp
 as $$
@@ -242,8 +265,9 @@ begin
     perform duly.campaign_refuse(called, 'paused', 'running');
   end if;
   update duly.campaign c set state = 'paused', restless = true, moved_at = now()
-  where c.id = called.id and c.workspace_id = called.workspace_id;
-  return duly.campaign_take_back(called.id, called.workspace_id, 'campaign ' || called.name || ' was paused');
+  where c.id = called.id and c.workspace_id = called.workspace_id
+  returning c.* into called;
+  return duly.campaign_take_back(called, true);
 end $$;
 
 -- Goes on where it was paused. Nobody is sent to who has been.
@@ -256,7 +280,7 @@ begin
   if called.state not in ('running', 'paused') then
     perform duly.campaign_refuse(called, 'resumed', 'paused');
   end if;
-  update duly.campaign c set state = 'running', moved_at = now()
+  update duly.campaign c set state = 'running', restless = false, moved_at = now()
   where c.id = called.id and c.workspace_id = called.workspace_id;
   return called.state = 'paused';
 end $$;
@@ -272,10 +296,11 @@ begin
     perform duly.campaign_refuse(called, 'canceled', 'a draft, running or paused');
   elsif called.state <> 'canceled' then
     update duly.campaign c set state = 'canceled', restless = true, moved_at = now(), ended_at = now()
-    where c.id = called.id and c.workspace_id = called.workspace_id;
+    where c.id = called.id and c.workspace_id = called.workspace_id
+    returning c.* into called;
     perform duly.audit_append(duly.caller(), 'canceled', called.workspace_id, called.id::text);
   end if;
-  return duly.campaign_take_back(called.id, called.workspace_id, 'campaign ' || called.name || ' was canceled');
+  return duly.campaign_take_back(called, true);
 end $$;
 
 -- What the waiting rest of a campaign gets. `because`: how it was decided.
@@ -338,7 +363,44 @@ begin
   return found;
 end $$;
 
--- Notes the replies that have come since the last look, of campaigns that are measured still. A STOP is none.
+-- What comes of a campaign's delivery comes of its member: the first reply and click, and the last word on whether it was
+-- helpful.
+create function duly.note_campaign_event() returns trigger
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  came text;
+  came_at timestamptz;
+begin
+  if tg_table_name = 'response' then
+    came := new.kind;
+    came_at := new.first_at;
+  else
+    came := case when new.helpful then 'helpful' else 'not_helpful' end;
+    came_at := new.at;
+  end if;
+  insert into duly.campaign_event (campaign_id, contact_id, kind, key, workspace_id, at)
+  select m.campaign_id, m.contact_id, came, new.delivery_id::text, m.workspace_id, came_at
+  from duly.planned p
+  join duly.campaign_member m
+    on m.campaign_id = p.source_id and m.contact_id = p.contact_id and m.workspace_id = p.workspace_id
+  where p.delivery_id = new.delivery_id and p.workspace_id = new.workspace_id and p.source = 'campaign'
+  on conflict do nothing;
+  if found and tg_table_name = 'feedback' then
+    delete from duly.campaign_event e using duly.planned p
+    where p.delivery_id = new.delivery_id and p.workspace_id = new.workspace_id and p.source = 'campaign'
+      and e.campaign_id = p.source_id and e.contact_id = p.contact_id and e.workspace_id = p.workspace_id
+      and e.kind = case when new.helpful then 'not_helpful' else 'helpful' end and e.key = new.delivery_id::text;
+  end if;
+  return null;
+end $$;
+create trigger note_campaign_event after insert on duly.response
+  for each row when (new.kind in ('reply', 'click')) execute function duly.note_campaign_event();
+create trigger note_campaign_event after insert or update of helpful on duly.feedback
+  for each row execute function duly.note_campaign_event();
+
+-- Notes the replies that have come since the last look, of campaigns that are measured still, from whom none is noted yet:
+-- of who has been sent something else since. A STOP is none.
 create function duly.campaign_replies() returns bigint
 language plpgsql security definer set search_path = duly, pg_temp
 as $$
@@ -368,6 +430,9 @@ begin
       and not exists (select from duly.consent n
                       where n.address_key = k.address_key and n.state = 'withdrawn' and n.proof ->> 'inbound' = i.id::text)
       and i.received_at between coalesce(m.sent_at, d.sent_at) and coalesce(m.sent_at, d.sent_at) + called.measure
+      and not exists (select from duly.campaign_event e
+                      where e.campaign_id = m.campaign_id and e.contact_id = m.contact_id and e.kind = 'reply'
+                        and e.workspace_id = m.workspace_id)
     on conflict do nothing;
     get diagnostics noted = row_count;
     total := total + noted;
@@ -406,6 +471,25 @@ $$;
 
 -- How far a campaign is, as of one moment: audience = sent + waiting + all that was skipped, by reason. `waiting` holds
 -- what is not queued yet (to_come), queued, or being sent.
+create function duly.campaign_counted(called duly.campaign) returns jsonb
+language sql stable
+as $$
+  with s as materialized (select * from duly.campaign_standing(called.id, called.workspace_id))
+  select jsonb_build_object(
+    'campaign', called.name, 'state', called.state, 'gathered', called.gathered_at is not null,
+    'audience', coalesce(sum(members), 0), 'sent', coalesce(sum(members) filter (where place = 'sent'), 0),
+    'waiting', coalesce(sum(members) filter (where place in ('waiting', 'queued', 'sending')), 0),
+    'to_come', coalesce(sum(members) filter (where place = 'waiting'), 0),
+    'queued', coalesce(sum(members) filter (where place = 'queued'), 0),
+    'sending', coalesce(sum(members) filter (where place = 'sending'), 0),
+    'skipped', coalesce((select jsonb_object_agg(r.reason, r.members) from (
+      select coalesce(reason, 'unknown') as reason, sum(members) as members from s where place = 'skipped' group by 1) r), '{}'),
+    'last_due', max(last_due) filter (where place = 'waiting'),
+    'winner', called.winner, 'started_at', called.started_at, 'ended_at', called.ended_at)
+  from s
+$$;
+
+-- The same for whoever may write to the workspace; of an old campaign what was kept. Raises 22023.
 create function duly.campaign_progress(workspace text, campaign text) returns jsonb
 language plpgsql stable security definer set search_path = duly, pg_temp
 as $$
@@ -419,20 +503,7 @@ begin
     raise exception 'campaign: there is no campaign % in %', coalesce(quote_literal(left(campaign, 100)), 'null'), workspace
       using errcode = '22023';
   end if;
-  return (
-    with s as materialized (select * from duly.campaign_standing(called.id, called.workspace_id))
-    select jsonb_build_object(
-      'campaign', called.name, 'state', called.state, 'gathered', called.gathered_at is not null,
-      'audience', coalesce(sum(members), 0), 'sent', coalesce(sum(members) filter (where place = 'sent'), 0),
-      'waiting', coalesce(sum(members) filter (where place in ('waiting', 'queued', 'sending')), 0),
-      'to_come', coalesce(sum(members) filter (where place = 'waiting'), 0),
-      'queued', coalesce(sum(members) filter (where place = 'queued'), 0),
-      'sending', coalesce(sum(members) filter (where place = 'sending'), 0),
-      'skipped', coalesce((select jsonb_object_agg(r.reason, r.members) from (
-        select coalesce(reason, 'unknown') as reason, sum(members) as members from s where place = 'skipped' group by 1) r), '{}'),
-      'last_due', max(last_due) filter (where place = 'waiting'),
-      'winner', called.winner, 'started_at', called.started_at, 'ended_at', called.ended_at)
-    from s);
+  return coalesce(called.kept -> 'progress', duly.campaign_counted(called));
 end $$;
 
 -- What the variants of a campaign have brought: of those sent to, how many did what it is measured by within its time.
@@ -456,9 +527,13 @@ as $$
     join duly.campaign_member m on m.campaign_id = c.id and m.workspace_id = c.workspace_id
     left join duly.delivery_row d
       on d.id = m.delivery_id and d.workspace_id = m.workspace_id and m.state in ('queued', 'over')
-    where c.id = campaign and c.workspace_id = workspace and m.variant is not null
+    where c.id = campaign and c.workspace_id = workspace and m.variant is not null and c.kept is null
   ) s
   group by 1, 2
+  union all
+  select k.* from duly.campaign c, jsonb_to_recordset(c.kept -> 'results')
+    as k (variant text, tested boolean, members bigint, sent bigint, hits bigint)
+  where c.id = campaign and c.workspace_id = workspace
 $$;
 
 -- Who is erased leaves a campaign's counts as they are, and nothing of themselves. (A guest who has become known, and
@@ -477,6 +552,50 @@ begin
 end $$;
 create trigger forget_campaigns after delete on duly.contact for each row execute function duly.forget_campaigns();
 
+-- Of campaigns that ended longer ago than `keep`: empties what was said to members alone or, with `remove`, removes the
+-- members and what they did, at most `how_many`; what the campaign came to is kept. Of a person under a legal hold
+-- everything stays. Returns how many.
+create function duly.remove_old_members(workspaces integer[], keep interval, remove boolean, how_many integer) returns bigint
+language plpgsql security definer set search_path = duly, pg_temp
+as $$
+declare
+  old uuid[];
+  done bigint := 0;
+begin
+  perform duly.check_keep(keep);
+  old := array(select c.id from duly.campaign c
+               where c.ended_at < now() - keep and c.workspace_id = any (workspaces) and not c.restless);
+  if not remove then
+    update duly.campaign_member m set variables = '{}' where m.ctid in (
+      select o.ctid from duly.campaign_member o
+      where o.campaign_id = any (old) and o.variables <> '{}' and duly.held_for(o.workspace_id, array(
+        select a.address_key from duly.address a where a.contact_id = o.contact_id and a.workspace_id = o.workspace_id
+        union all select o.address_key where o.address_key is not null)) is null
+      limit how_many for update skip locked);
+    get diagnostics done = row_count;
+    return done;
+  end if;
+  update duly.campaign c
+  set kept = jsonb_build_object(
+    'progress', duly.campaign_counted(c),
+    'results', (select coalesce(jsonb_agg(to_jsonb(r)), '[]') from duly.campaign_results(c.id, c.workspace_id) r))
+  where c.id = any (old) and c.kept is null;
+  with gone as (
+    delete from duly.campaign_member m where m.ctid in (
+      select o.ctid from duly.campaign_member o
+      where o.campaign_id = any (old) and duly.held_for(o.workspace_id, array(
+        select a.address_key from duly.address a where a.contact_id = o.contact_id and a.workspace_id = o.workspace_id
+        union all select o.address_key where o.address_key is not null)) is null
+      limit how_many for update skip locked)
+    returning m.campaign_id, m.contact_id, m.workspace_id
+  ), events as (
+    delete from duly.campaign_event e using gone g
+    where e.campaign_id = g.campaign_id and e.contact_id = g.contact_id and e.workspace_id = g.workspace_id
+  )
+  select count(*) into done from gone;
+  return done;
+end $$;
+
 select duly.protect('{campaign,campaign_variant,campaign_member,campaign_event}');
 
 revoke all on all functions in schema duly from public;
@@ -486,8 +605,9 @@ grant execute on function
   duly.campaign_hit(text, text, text, text, text, timestamptz)
   to duly_producer, duly_daemon;
 grant execute on function
-  duly.campaign_pick(text, text, text, jsonb), duly.campaign_take_back(uuid, integer, text), duly.campaign_replies(),
-  duly.campaign_standing(uuid, integer), duly.campaign_results(uuid, integer)
+  duly.campaign_pick(text, text, text, jsonb), duly.campaign_take_back(duly.campaign, boolean), duly.campaign_replies(),
+  duly.campaign_standing(uuid, integer), duly.campaign_results(uuid, integer),
+  duly.remove_old_members(integer[], interval, boolean, integer)
   to duly_daemon;
 grant select, insert, update on duly.campaign, duly.campaign_variant, duly.campaign_member to duly_daemon;
 grant select on duly.campaign_event to duly_daemon;

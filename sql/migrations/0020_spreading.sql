@@ -1,7 +1,6 @@
 -- Spreading: where what was planned has been placed, and whose turn it is to place what an account carries.
 
 alter table duly.planned add column placed_at timestamptz; -- the time that spreading has given it
-create index planned_wished on duly.planned (workspace_id, wished_at) where delivery_id is not null;
 
 -- One daemon at a time places an account's messages, with this token until then. What it writes it writes under its
 -- token only. `unfinished`: it has begun and did not come to the end; whoever comes next does it again.
@@ -14,13 +13,14 @@ create table duly.spreading (
 ) with (fillfactor = 50);
 
 -- Whether spreading may move a delivery: queued, never tried, not put off by a rule, not moved by a person; and where it
--- has been placed, not due yet.
+-- has been placed, not due yet. A campaign that gives no tolerance is held by its throttle alone.
 create function duly.may_be_spread(delivery duly.delivery_row, planned duly.planned) returns boolean
 language sql stable parallel safe
 as $$
   select delivery.state = 'queued' and delivery.attempts = 0 and delivery.planned_for is null
     and delivery.due_at = coalesce(planned.placed_at, planned.wished_at)
     and (planned.spread_at is null or delivery.due_at > now())
+    and (planned.source <> 'campaign' or planned.earliest < planned.latest)
 $$;
 
 revoke all on all functions in schema duly from public;

@@ -3,10 +3,14 @@
 Everybody has an address, a zone of four, a goal with progress, and preferences for one Sunday; a third of them have
 each reached it, done a part, and done nothing. The limit is `duly.enqueue_batch` with the very texts and addresses that
 were planned, in one connection like the planner, in portions of the same size.
+
+`python -m tests.bench.planner --people 1000000` plans so many once, and prints how far it is, the rate and the memory.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import resource
 import statistics
 import time
@@ -15,12 +19,13 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import orjson
 
+from daemon import logs
 from daemon.planning.plan_runs import Only, PlanRuns, Progress
 from daemon.planning.registry import sources
 from daemon.sealing.envelope import KeyRing
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database
-from tests.bench.harness import Result, compared, fresh_database
+from tests.bench.harness import Result, compared, fresh_database, shared_server
 
 _PORTION = 1000
 _TEXTS = 6
@@ -69,8 +74,7 @@ async def run(*, quick: bool) -> dict[str, Result]:
     for _ in range(rounds):
         async with fresh_database() as dsn:
             conn = await asyncpg.connect(dsn)
-            today = datetime.now(UTC).date()
-            sunday = today + timedelta(days=14 - today.isoweekday())
+            sunday = _next_sunday()
             await _fill(conn, people, sunday)
             wall, cpu = await _plan(dsn, people, sunday)
             limit = await _queue(conn, people)
@@ -82,9 +86,14 @@ async def run(*, quick: bool) -> dict[str, Result]:
         "people": people,
         "per_second_planned_queued": rates,
         "our_cpu_us_a_person": round(statistics.median(cpus), 1),
-        "largest_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "largest_memory_mb": _memory_mb(),
     }
     return {"planner": compared(ratios, 0.4, "of the deliveries/s of plain queueing", **facts)}
+
+
+def _next_sunday() -> date:
+    today = datetime.now(UTC).date()
+    return today + timedelta(days=14 - today.isoweekday())
 
 
 async def _fill(conn: Connection, people: int, sunday: date) -> None:
@@ -101,15 +110,20 @@ def _noon(sunday: date) -> datetime:
     return datetime(sunday.year, sunday.month, sunday.day, 12, tzinfo=UTC) - timedelta(days=1)
 
 
-async def _plan(dsn: str, people: int, sunday: date) -> tuple[float, float]:
-    """Seconds by the wall and of this process."""
+async def _plan(dsn: str, people: int, sunday: date, *, tell: int = 0) -> tuple[float, float]:
+    """Seconds by the wall and of this process. `tell`: after how many people each it prints how far it is; 0: never."""
     database = Database(lambda: dsn)
     runs = PlanRuns(database, sources(DataKeys(database, lambda: KeyRing({}, None)), None), portion=_PORTION)
     only, progress = Only(on_date=sunday), Progress()
     await runs.open(0, only)
     wall, cpu = time.perf_counter(), time.process_time()
     while await runs.portion_of(progress, only):
-        pass
+        if tell and progress.decided % tell < _PORTION:
+            taken = time.perf_counter() - wall
+            print(
+                f"{progress.decided:,} after {taken:.0f} s: {progress.decided / taken:,.0f} a second",
+                flush=True,
+            )
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     await database.close()
     assert (progress.planned, progress.skipped) == (people, 0), progress
@@ -132,3 +146,34 @@ async def _queue(conn: Connection, people: int) -> float:
         batch = orjson.dumps(items[begin : begin + _PORTION]).decode()
         await conn.execute("select count(error) from duly.enqueue_batch($1::text::jsonb)", batch)
     return time.perf_counter() - began
+
+
+async def once(people: int) -> None:
+    """Plans so many people and prints how far it is, and what it took."""
+    async with shared_server(), fresh_database() as dsn:
+        conn = await asyncpg.connect(dsn)
+        sunday = _next_sunday()
+        filling = time.perf_counter()
+        await _fill(conn, people, sunday)
+        before = _memory_mb()
+        print(f"{people:,} people in {time.perf_counter() - filling:.0f} s; {before} MB so far", flush=True)
+        wall, cpu = await _plan(dsn, people, sunday, tell=max(people // 20, 1))
+        size = await conn.fetchval("select pg_database_size(current_database()) / 1048576")
+        await conn.close()
+    print(
+        f"planned in {wall:.0f} s: {people / wall:,.0f} a second, {cpu / people * 1e6:.0f} µs of CPU each; "
+        f"{_memory_mb()} MB at most; the database has {size:,} MB"
+    )
+
+
+def _memory_mb() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench.planner", description="Plans a day of many people."
+    )
+    parser.add_argument("--people", type=int, default=1_000_000)
+    logs.configure("warning")
+    asyncio.run(once(parser.parse_args().people))

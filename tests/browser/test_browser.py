@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,7 +13,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from daemon.sandbox.app import Sandbox
 from daemon.store.database import Connection
-from tests.page import PERSON, enqueue, reached
+from tests.page import PERSON, enqueue, plan, reached
 from tests.page import Page as Daemon
 
 pytestmark = pytest.mark.browser
@@ -172,3 +174,36 @@ async def test_the_keyboard_reaches_the_content_and_keeps_its_place_while_the_pa
     await reached(conn, await enqueue(conn), "delivered")
     await expect(page.locator("[data-count=delivered]")).to_have_text("1", timeout=15_000)
     await expect(tile).to_be_focused()
+
+
+async def test_the_chart_of_a_busy_moment_can_be_seen_and_read(
+    page: Page, daemon: Daemon, conn: Connection
+) -> None:
+    noon = datetime.now(UTC).replace(hour=12, minute=30, second=0, microsecond=0) + timedelta(days=3)
+    await plan(conn, 120, noon)
+    await page.goto(daemon.url)
+    rush = page.locator(".rush")
+    await expect(rush.locator("h2")).to_contain_text("18:00: 120 wanted at once")  # 12:30 UTC in Kolkata
+    await expect(rush.locator("h2")).to_contain_text("until 19:15", timeout=15_000)
+    await expect(rush.locator("text.number")).to_have_text("↑ 120 wanted")
+    await expect(rush.locator("text.hour").first).to_have_text("18:00")
+    await rush.locator("summary").click()
+    await expect(rush.locator("tbody tr").first).to_contain_text("120")
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for scheme in schemes:
+        await page.emulate_media(color_scheme=scheme)
+        card, boxes = await rush.evaluate(
+            """card => [getComputedStyle(card).backgroundColor,
+                        [...card.querySelectorAll(".chart rect")].map(box => {
+                          const style = getComputedStyle(box), seen = box.getBoundingClientRect();
+                          return [style.fill === "none" ? style.stroke : style.fill, seen.width > 4 && seen.height > 4];
+                        })]"""
+        )
+        assert len(boxes) == 16  # fifteen slots of five minutes, and what was wanted
+        assert all(color != card and seen for color, seen in boxes)
+    await page.set_viewport_size({"width": 390, "height": 844})
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert await page.evaluate(wide) == 0
+    await enqueue(conn)  # something moves, and what was opened stays open
+    await expect(page.locator("[data-count=delivered]")).to_have_text("1", timeout=15_000)
+    await expect(rush.locator("tbody tr").first).to_be_visible()

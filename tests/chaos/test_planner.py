@@ -38,6 +38,7 @@ def test_nobody_is_left_out_asked_twice_or_against_the_rules(tmp_path: Path) -> 
     ]
     assert figures["planned"] == figures["undisturbed"] > 80
     assert min(figures["kills_amidst"], figures["congratulated"], figures["ended"], figures["sent"]) > 0
+    assert min(figures["campaign"], figures["taken_back"], figures["kills_in_campaign"]) > 0
 
 
 @pytest.mark.parametrize(

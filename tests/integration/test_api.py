@@ -58,6 +58,7 @@ async def test_an_array_gets_a_result_per_item_and_wrong_ones_keep_none_back(
         ({"channel": "pigeon"}, "channel"),
         ({"priority": 9}, "priority"),
         ({"workspace": "x"}, "workspace"),
+        ({"metadata": {"a": "\0"}}, "a text has a NUL character, which no text here may have"),
     ],
 )
 async def test_what_is_wrong_is_named_by_its_field(
@@ -86,6 +87,7 @@ async def test_another_sites_page_is_refused(daemon: DaemonProcess) -> None:
     (b"7", "application/json", 400),
     (b"to=1", "application/x-www-form-urlencoded", 415),
     (b"[" + b" " * 70_000 + b"]", "application/json", 413),
+    (b"[" * 300 + b"]" * 300, "application/json", 400),
 ])  # fmt: skip
 async def test_nonsense_is_refused_with_a_problem(
     daemon: DaemonProcess, body: bytes, content_type: str, status: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -15,10 +16,13 @@ import pytest
 import pytest_asyncio
 
 from daemon.config import Config, parse_config
+from daemon.content.documents import parse
+from daemon.content.library import put_template
 from daemon.planning.audience import segment
 from daemon.planning.campaign_drafts import CampaignProblem, draft, make
 from daemon.planning.campaign_outlook import progress, results
 from daemon.planning.campaigner import Campaigner
+from daemon.planning.spreader import Spreader
 from daemon.sealing.envelope import KeyRing
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database
@@ -35,16 +39,17 @@ async def conn(conn: Connection) -> Connection:
     return conn
 
 
-def config() -> Config:
+def config(account: str = "") -> Config:
     """One account, and no quiet hours, so that the time of day of a test's run does not matter."""
     return parse_config(
-        """[platforms.main]
+        f"""[platforms.main]
+        {account}
         kind = "twilio"
         account_sid = "AC0123456789abcdef0123456789abcdef"
         auth_token = "0123456789abcdef"
         from = "+15005550006"
         [rules]
-        quiet_hours = {}
+        quiet_hours = {{}}
         [workspaces.clinic]
         """,
         environ={},
@@ -254,8 +259,8 @@ async def test_paused_at_once_it_goes_on_without_sending_anything_again(runner: 
     await campaigner.once()
     found = await runner.counts()
     assert (found["sent"], found["to_come"], found["queued"]) == (6, 14, 0)
-    assert not await conn.fetchval("select restless from duly.campaign")
     assert await conn.fetchval(query("campaign_act_resume"), "clinic", "news")
+    assert not await conn.fetchval("select restless from duly.campaign")
     await runner.settle(campaigner)
     sent += await runner.send()
     await runner.settle(campaigner)
@@ -263,6 +268,102 @@ async def test_paused_at_once_it_goes_on_without_sending_anything_again(runner: 
     assert len(sent) == len(set(sent)) == 20
     states = Counter(row["state"] for row in await conn.fetch("select state::text from duly.delivery_row"))
     assert states == {"delivered": 20, "canceled": 14}
+
+
+class Line:
+    """One daemon's way to the platform, without the platform."""
+
+    def __init__(self, conn: Connection, node: int) -> None:
+        self.conn, self.node, self.token = conn, node, 0
+
+    async def lease(self) -> list[asyncpg.Record]:
+        """Leases whatever is due."""
+        self.token += 1
+        await self.conn.execute("update duly.delivery_row set due_at = now() where state = 'queued'")
+        return await self.conn.fetch(
+            query("lease"), [1, 1], ["sms"] * 2, [3, 2], [9, 9], self.token, self.node
+        )
+
+    async def mark(self, rows: list[asyncpg.Record]) -> list[str]:
+        """Asks for all; to whom calls may be made."""
+        columns = [[row["id"] for row in rows], [1] * len(rows), [self.token] * len(rows), self.node, "main"]
+        columns += [[row["address_key"] for row in rows], ["sms"] * len(rows), ["marketing"] * len(rows), []]
+        to = {row["id"]: row["to"] for row in rows}
+        return sorted(to[r["id"]] for r in await self.conn.fetch(query("mark"), *columns) if r["marked"])
+
+    async def go(self) -> list[str]:
+        """To whom calls are made of all that is due."""
+        return await self.mark(await self.lease())
+
+    async def back(self) -> None:
+        """What was called for fails and is to be tried again at once, as record.sql and status_callbacks.sql say it."""
+        await self.conn.execute(
+            """update duly.delivery_row set state = 'queued', lease_token = null, node_id = null, due_at = now()
+               where state in ('sending', 'sent')"""
+        )
+
+
+@pytest_asyncio.fixture
+async def line(conn: Connection) -> Line:
+    return Line(
+        conn,
+        await conn.fetchval(
+            "insert into duly.node (name, version, alive_until) values ('n', '0', now() + interval '1 h') returning id"
+        ),
+    )
+
+
+@pytest.mark.parametrize("before", ["sending", "sent"])
+@pytest.mark.parametrize("act", ["pause", "cancel"])
+async def test_what_comes_back_to_the_queue_of_a_stopped_campaign_does_not_pass_the_last_gate(
+    runner: Runner, line: Line, act: str, before: str
+) -> None:
+    conn = runner.conn
+    *_, last = await runner.people(3)
+    await runner.start(category="transactional")
+    campaigner = runner.campaigner()
+    await campaigner.once()  # gathers
+    await conn.execute(
+        "update duly.campaign_member set due_at = now() + interval '1 day' where contact_id = $1", last
+    )
+    await runner.settle(campaigner)
+    called = await line.go()
+    assert len(called) == 2
+    if before == "sent":
+        await conn.execute("update duly.delivery_row set state = 'sent', sent_at = now()")
+        await runner.settle(campaigner)  # the members are done with it
+    assert await conn.fetchval(query(f"campaign_act_{act}"), "clinic", "news") == 0
+    await conn.execute("select duly.enqueue('clinic', 'sms', '+14155550000', 'Not of the campaign')")
+    await line.back()
+    assert await line.go() == ["+14155550000"]  # before any daemon has looked
+    assert await line.go() == []
+    assert (await runner.counts())["queued"] == 2
+    await runner.settle(runner.campaigner())  # another daemon's; this one looks for them a minute later
+    found = await runner.counts()
+    if act == "cancel":
+        assert (found["waiting"], found["skipped"]) == (0, {"canceled": 3})
+        await runner.campaigner().once()
+        assert not await conn.fetchval("select restless from duly.campaign")
+        return
+    assert (found["waiting"], found["to_come"]) == (3, 3)
+    await conn.execute(query("campaign_act_resume"), "clinic", "news")
+    await runner.settle(campaigner)
+    assert await line.go() == called
+
+
+async def test_a_paused_campaign_lets_those_pass_that_come_back_after_it_is_resumed(
+    runner: Runner, line: Line
+) -> None:
+    await runner.people(1)
+    await runner.start(category="transactional")
+    await runner.settle()
+    called = await line.go()
+    await runner.conn.execute(query("campaign_act_pause"), "clinic", "news")
+    await line.back()
+    assert await line.go() == []
+    await runner.conn.execute(query("campaign_act_resume"), "clinic", "news")
+    assert await line.go() == called
+    assert await runner.conn.fetchval("select attempts from duly.delivery_row") == 2
 
 
 async def test_canceled_it_ends_at_once_and_stays_so(runner: Runner) -> None:
@@ -425,6 +526,67 @@ async def test_an_erased_member_stays_in_the_counts_and_nothing_of_them_is_left(
     assert (await runner.counts())["skipped"] == {"no_address": 1}
 
 
+TEMPLATE = """
+name = "spring"
+[variables]
+FirstName = {}
+[[texts]]
+style = "supportive"
+body = "{{FirstName}}, spring is here"
+[[texts]]
+language = "en"
+style = "snarky"
+bodies = ["Spring, {{FirstName}}. Get up.", "{{FirstName}}! Spring!"]
+[[texts]]
+language = "de"
+style = "snarky"
+body = "Frühling, {{FirstName}}. Steh auf."
+"""
+
+
+async def test_a_template_in_styles_and_languages_is_spread_within_the_tolerance(runner: Runner) -> None:
+    conn = runner.conn
+    await runner.people(30, locale="en")
+    await runner.people(10, locale="de")
+    await put_template(conn, "clinic", parse(TEMPLATE))
+    runner.config = config("planned_per_hour = 60")
+    variants = [{"name": name, "template": "spring", "style": name} for name in ("supportive", "snarky")]
+    await runner.start(variants=variants, later="1 hour", category="transactional")
+    await runner.settle()
+    spreader = Spreader(runner.database, lambda: runner.config, asyncio.Event())
+    assert await spreader.once(settle_seconds=0) == 40
+    rows = await conn.fetch(
+        """select d.due_at, p.wished_at, p.latest, m.body, p.kind, p.style, m.template, c.locale
+           from duly.delivery_row d join duly.planned p on p.delivery_id = d.id join duly.message m on m.id = d.id
+           join duly.contact c on c.id = p.contact_id where d.state = 'queued' order by d.due_at"""
+    )
+    assert all(row["wished_at"] <= row["due_at"] <= row["latest"] for row in rows)
+    assert timedelta(minutes=30) < rows[-1]["due_at"] - rows[0]["due_at"] < timedelta(minutes=50)
+    assert {row["template"] for row in rows} == {"spring@1"}
+    said = {(row["kind"], row["locale"]): "Frühling" in row["body"] for row in rows}
+    assert said == {
+        ("supportive", "en"): False,
+        ("supportive", "de"): False,
+        ("snarky", "en"): False,
+        ("snarky", "de"): True,
+    }
+    assert len({re.sub(r"P\d+", "", row["body"]) for row in rows}) == 4  # all of a style's texts are used
+    found = await runner.counts()
+    assert (found["queued"], found["waiting"], found["sent"]) == (40, 40, 0)
+    sent = await runner.send()
+    assert 0 < len(sent) < 10
+    # What is taken back, and wished for anew, is spread among what is there.
+    assert await conn.fetchval(query("campaign_act_pause"), "clinic", "news") == 40 - len(sent)
+    assert (await runner.counts())["to_come"] == 40 - len(sent)
+    await conn.execute(query("campaign_act_resume"), "clinic", "news")
+    await runner.settle()
+    assert await spreader.once(settle_seconds=0) == 40 - len(sent)
+    found = await runner.counts()
+    assert (found["queued"], found["sent"]) == (40 - len(sent), len(sent))
+    times = await conn.fetch("select due_at from duly.delivery_row where state = 'queued' order by 1")
+    assert times[-1]["due_at"] - times[0]["due_at"] > timedelta(minutes=25)
+
+
 SEGMENTS: list[tuple[dict[str, Any], str]] = [
     ({}, "abcd"),
     ({"city": "Boston"}, "a"),
@@ -478,3 +640,15 @@ async def test_a_name_is_taken_once_and_a_template_must_be_there(runner: Runner)
         await runner.make(name="other", variants=[{"name": "a", "template": "autumn"}])
     with pytest.raises(CampaignProblem, match=r"^variables: hold something"):
         await runner.make(name="other", variables={"x": "\0"})
+
+
+async def test_without_a_tolerance_a_campaign_is_not_held_to_what_is_planned_an_hour(runner: Runner) -> None:
+    await runner.people(30)
+    runner.config = config("planned_per_hour = 1")
+    await runner.start(category="transactional")
+    await runner.settle()
+    before = await runner.conn.fetch("select id, due_at from duly.delivery_row order by id")
+    spreader = Spreader(runner.database, lambda: runner.config, asyncio.Event())
+    assert await spreader.once(settle_seconds=0) == 0
+    assert await runner.conn.fetch("select id, due_at from duly.delivery_row order by id") == before
+    assert len(await runner.send()) == 30

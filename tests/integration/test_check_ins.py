@@ -157,6 +157,66 @@ async def test_a_portion_that_breaks_off_leaves_nothing_and_is_done_by_the_next(
     assert Counter(row["state"] for row in (await planned(conn)).values()) == {"queued": 5}
 
 
+async def test_what_is_stored_of_one_person_stops_nobodys_planning(
+    conn: Connection, database: Database
+) -> None:
+    day = ahead()
+    deep = "[" * 1500 + "]" * 1500
+    await person(conn, "huge", day)
+    await person(conn, "deep", day)
+    await person(conn, "ann", day)
+    await conn.execute("select duly.put_contact('clinic', 'huge', attributes => '{\"n\": 1e6000}')")
+    await conn.execute("select duly.put_contact('clinic', 'deep', attributes => $1)", f'{{"n": {deep}}}')
+    await plan(database, day)
+    assert {name: row["state"] for name, row in (await planned(conn)).items()} == {
+        "huge": "queued", "deep": "queued", "ann": "queued",
+    }  # fmt: skip
+
+
+class Chokes(CheckIns):
+    """Cannot decide on one person."""
+
+    choking: UUID
+
+    async def decide(
+        self, conn: Connection, series: Series, on_date: date, contacts: Sequence[UUID], now: datetime
+    ) -> list[Item]:
+        """As the other, but for that one."""
+        if self.choking in contacts:
+            raise ValueError("+14155550123")
+        return await super().decide(conn, series, on_date, contacts, now)
+
+
+async def test_who_cannot_be_planned_again_keeps_nobody_else_back(
+    conn: Connection, database: Database
+) -> None:
+    day = ahead()
+    people = [await person(conn, f"p{n}", day, enabled=False) for n in range(5)]
+    await plan(database, day)
+    for n in range(5):
+        await wants_it(conn, f"p{n}", day, enabled=True)
+    source = Chokes(no_keys(database))
+    source.choking = people[2]
+    progress = Progress()
+    assert await PlanRuns(database, {"check_in": source}).again(progress)
+    assert (progress.planned, progress.skipped) == (4, 1)
+    assert set(await planned(conn)) == {"p0", "p1", "p3", "p4"}
+    assert await conn.fetchval("select count(*) from duly.plan_again") == 0
+
+
+async def test_a_series_that_cannot_be_planned_is_named_without_what_was_read(
+    conn: Connection, database: Database
+) -> None:
+    day = ahead()
+    source = Chokes(no_keys(database))
+    source.choking = await person(conn, "ann", day)
+    await runs(database).again(Progress())
+    await runs(database).open(0, Only(on_date=day))
+    progress = Progress()
+    assert await PlanRuns(database, {"check_in": source}).portion_of(progress, Only(on_date=day))
+    assert list(progress.troubles.values()) == ["clinic check-in: ValueError"]
+
+
 async def test_changed_preferences_take_back_what_lies_ahead_and_plan_it_anew(
     conn: Connection, database: Database
 ) -> None:
@@ -206,6 +266,16 @@ async def test_no_text_is_said_again_before_all_have_been(conn: Connection, data
     texts = [row["body"].split(":")[0] for row in rows]
     assert len(set(texts[:3])) == 3
     assert texts[3] == texts[0]
+
+
+async def test_a_template_put_without_declarations_takes_the_figures_as_texts(
+    conn: Connection, database: Database
+) -> None:
+    day = ahead()
+    await person(conn, "begins", day, done=1.5)
+    await conn.execute("select duly.put_template('clinic', 'partial', '{{goal}}: {{done}} of {{target}}')")
+    await plan(database, day)
+    assert await conn.fetchval("select body from duly.message") == "Runs: 1.5 of 4"
 
 
 async def test_a_partial_goal_without_words_of_its_own_has_those_of_a_missed_one(
@@ -341,6 +411,11 @@ async def test_progress_counts_once_for_a_key(conn: Connection) -> None:
             "set_goal('clinic', 'ann', 'New', 1, begins_on => '2026-02-01', ends_on => '2026-01-01')",
             "ends_on: ",
         ),
+        (
+            "set_goal('clinic', 'ann', 'New', 1, begins_on => '20000-01-01')",
+            "begins_on: must be in the years",
+        ),
+        ("set_goal('clinic', 'ann', 'New', 1, ends_on => '0044-03-15 BC')", "ends_on: must be in the years"),
         ("add_progress('clinic', 'ann', 'Other', 1)", "goal: 'Other' is no goal"),
         ("add_progress('clinic', 'ann', 'Runs', 'NaN')", "amount: must be a number"),
         ("add_progress('clinic', 'ann', 'Runs', 1, 'infinity')", "at: must be a finite time"),

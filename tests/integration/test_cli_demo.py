@@ -47,7 +47,7 @@ class Demo:
     def __init__(self, directory: Path, *words: str) -> None:
         self.directory = directory
         self.process = subprocess.Popen(
-            [*COMMAND, "--messages", "30", "--data-dir", str(directory), *words],
+            [*COMMAND, "--messages", "30", "--sunday-people", "30", "--data-dir", str(directory), *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
         )  # fmt: skip
 
@@ -94,6 +94,30 @@ async def test_once_delivers_everything_and_prints_one_json_object(tmp_path: Pat
     assert 0 < found["seconds"] < 15
     assert not list(tmp_path.glob("duly-demo-*"))
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_the_sunday_is_planned_spread_and_sent_and_late_goals_are_congratulated() -> None:
+    words = [
+        "--once",
+        "--json",
+        "--sunday",
+        "--messages",
+        "20",
+        "--sunday-people",
+        "60",
+        "--sunday-hour-seconds",
+        "5",
+    ]
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["queued"] == 20 == found["delivered"]
+    sunday = found["sunday"]
+    assert 40 < sunday["planned"] == sunday["sent"] <= 60
+    assert sunday["slots_over_capacity"] == sunday["beyond_tolerance"] == 0
+    assert 0 < sunday["reached_late"] == sunday["congratulated_late"]
+    assert sunday["earliest"] < f"{sunday['day']}T18:00:00" < sunday["latest"]
+    assert "get the congratulation instead" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from daemon.planning.campaign_drafts import draft, make
 from daemon.sandbox.app import Sandbox
 from daemon.store.database import Connection, Database
 from daemon.store.export import SECTIONS, document, find
+from daemon.store.sql import query
 from tests.integration import people
 from tests.integration.people import MAIL, NUMBER, SECRET_BODY, sent, traces, wrote
 from tests.support import ROOT, free_port, no_keys, toml
@@ -75,6 +77,10 @@ async def test_everything_about_a_person_is_in_the_export(conn: Connection, data
     )
     await wrote(database, clinic)
     await wrote(database, 0, "Whose number is this?")
+    await make(conn, "clinic", draft({"name": "spring", "body": "Hi"}))
+    member = '[{"external_id": "Lovelace-1", "variables": {"part": "knee"}}]'
+    await conn.fetch(query("campaign_add"), "clinic", "spring", member)
+    await conn.execute("select duly.campaign_hit('clinic', 'spring', 'Lovelace-1', 'click', 'knee page')")
     found, counts, _ = await exported(conn)
     assert tuple(found) == SECTIONS
     assert counts == {name: len(found[name]) for name in SECTIONS if found[name]}
@@ -88,6 +94,9 @@ async def test_everything_about_a_person_is_in_the_export(conn: Connection, data
         {"part": "knee"},
         "2027-02-01",
     )
+    (campaign,) = found["campaigns"]
+    assert (campaign["campaign"], campaign["variables"]) == ("spring", {"part": "knee"})
+    assert [(event["kind"], event["key"]) for event in campaign["events"]] == [("click", "knee page")]
     (consent,) = found["consents"]
     assert (consent["state"], consent["words"], consent["proof"]) == ("given", "yes please", {"ip": "::1"})
     assert [s["reason"] for s in found["suppressions"]] == ["do_not_contact"]

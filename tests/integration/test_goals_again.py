@@ -17,6 +17,8 @@ from tests.integration.stage import Stage
 from tests.integration.test_sealing_daemon import NEW, privacy
 from tests.support import until
 
+# So that spreading leaves all of them where they are.
+AT_ONCE = "planned_per_hour = 1_000_000"
 PEOPLE = ("stays", "reaches", "silent", "begins", "goes on", "leaves")
 
 
@@ -89,7 +91,7 @@ async def test_a_changed_goal_changes_what_is_said_or_ends_it(stage: Stage, data
     await plan(database, there(0, noon())[0])
     assert {row["kind"] for row in (await facts(stage.conn)).values()} == {"missed", "partial"}
     await change(stage.conn, "clinic")
-    async with stage.daemon():
+    async with stage.daemon(account=AT_ONCE):
         found = await ended(stage)
     assert {
         name: (row["state"] == "skipped", row["reason"]) for name, row in found.items() if row["reason"]
@@ -120,7 +122,7 @@ async def test_a_changed_goal_changes_what_is_said_or_ends_it(stage: Stage, data
 
 
 async def test_a_sealed_workspace_is_planned_sent_and_asked_again_by_a_daemon_alone(stage: Stage) -> None:
-    async with stage.daemon(extra=privacy({"new": NEW}, "new")):
+    async with stage.daemon(account=AT_ONCE, extra=privacy({"new": NEW}, "new")):
         zone = noon()
         far = ahead()
         for name in PEOPLE:

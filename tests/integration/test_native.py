@@ -17,6 +17,7 @@ import pytest
 import pytest_asyncio
 
 from daemon.config import parse_config
+from daemon.planning.campaign_drafts import draft, make
 from daemon.runtime import Runtime
 from daemon.sandbox.app import Sandbox
 from daemon.sandbox.faults import Faults
@@ -313,6 +314,85 @@ async def test_of_what_is_only_queued_the_time_is_changed_at_once_and_checked(ho
     with pytest.raises(asyncpg.NoDataFoundError):
         await house.conn.fetchval("select duly.reschedule(gen_random_uuid(), $1)", later)
     assert [line.split(":")[0] for line in await house.told(delivery)][1].startswith("rescheduled by")
+
+
+async def _campaign(house: House, *numbers: str) -> None:
+    """A campaign whose members go in different quarters of an hour, as spreading wants it."""
+    people = [{"external_id": to, "addresses": [{"channel": "sms", "address": to}]} for to in (ANN, *numbers)]
+    await house.conn.fetch(query("put_contacts"), "clinic", json.dumps(people))
+    given = {
+        "name": "spring",
+        "segment": {},
+        "body": "Spring!",
+        "category": "transactional",
+        "later": "5 hours",
+    }
+    await make(house.conn, "clinic", draft(given))
+    await house.conn.execute(query("campaign_act_start"), "clinic", "spring")
+
+
+async def _handed_over(house: House) -> list[UUID]:
+    """What of the campaign is due later and the platform has."""
+    found: list[UUID] = []
+
+    async def there() -> bool:
+        await house.runtime.campaigner.once()
+        await house.runtime.spreader.once()
+        await house.runtime.forwarder.once()
+        found[:] = [
+            row["delivery_id"]
+            for row in await house.conn.fetch(
+                "select delivery_id from duly.handed_over where ended_at is null and provider_id is not null"
+            )
+        ]
+        left = await house.conn.fetchval(
+            "select count(*) from duly.delivery_row"
+            " where state in ('queued', 'leased') and due_at > now() + interval '7 min'"
+        )
+        return len(found) > 1 and not left
+
+    await until(there)
+    return found
+
+
+async def _progress(house: House) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        await house.conn.fetchval(query("campaign_progress"), "clinic", "spring")
+    )
+    assert found["audience"] == found["sent"] + found["waiting"] + sum(found["skipped"].values()) == 3, found
+    return found
+
+
+@pytest.mark.parametrize("parts", [{"account": "planned_per_hour = 4\n"}])
+async def test_a_stopped_campaign_gets_back_what_was_handed_over(house: House) -> None:
+    await _campaign(house, NUMBER.format(5011), NUMBER.format(5012))
+    first = await _handed_over(house)
+    assert (await _progress(house))["sending"] == len(first)
+    await house.conn.execute(query("campaign_act_pause"), "clinic", "spring")
+    await house.conn.execute(query("campaign_act_pause"), "clinic", "spring")  # asks once
+    assert await house.conn.fetchval("select count(*) from duly.recall") == len(first)
+
+    async def waits() -> bool:
+        house.runtime.recaller.wake()
+        await house.runtime.campaigner.once()
+        found = await _progress(house)
+        return bool(found["to_come"] == found["waiting"])
+
+    await until(waits)
+    for delivery in first:
+        assert house.statuses(delivery) == [Status.CANCELED]
+        row = await house.row(delivery)
+        assert (row["state"], row["detail"]) == ("canceled", "campaign spring was paused")
+    await house.conn.execute(query("campaign_act_resume"), "clinic", "spring")
+    second = await _handed_over(house)
+    assert not {*first} & {*second}
+    await house.conn.execute(query("campaign_act_cancel"), "clinic", "spring")
+    for delivery in second:
+        await house.becomes(delivery, "canceled", "canceled")
+        assert house.statuses(delivery) == [Status.CANCELED]
+    found = await _progress(house)
+    went = [m for m in house.sandbox.ledger.messages if m.status is not Status.CANCELED]
+    assert len(went) == found["sent"] == 3 - found["skipped"]["canceled"] < 2
 
 
 async def test_an_end_goes_before_another_time(house: House) -> None:

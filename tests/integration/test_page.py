@@ -14,7 +14,7 @@ import pytest
 
 from daemon.sandbox.app import Sandbox
 from daemon.store.database import Connection
-from tests.page import PERSON, Page, counts, enqueue, reached, watching
+from tests.page import PERSON, Page, counts, enqueue, plan, reached, watching
 from tests.support import until
 
 
@@ -173,6 +173,26 @@ async def test_the_page_says_when_the_queue_is_empty_and_when_a_cohort_ends(
     expiring = re.search(r"(\d+) will expire unsent: their turn", text)
     assert expiring is not None
     assert 280 <= int(expiring[1]) <= 300
+
+
+async def test_a_busy_moment_that_is_planned_for_is_a_chart(page: Page, conn: Connection) -> None:
+    assert "wanted at once" not in (await page.get("/")).text
+    sunday = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(days=3)
+    await plan(conn, 90, sunday)
+    await plan(conn, 4, sunday, priority=1)
+
+    async def spread() -> str | None:
+        text = (await page.get("/")).text
+        return text if re.search(r"94 wanted at once", text) and text.count('class="placed p3"') > 2 else None
+
+    text = await until(spread)
+    times = re.search(r"94 wanted at once, spread until <time datetime=\"([^\"]+)", text)
+    assert times is not None
+    assert datetime.fromisoformat(times[1]) == sunday + timedelta(hours=1)
+    assert "<b>main</b> carries 100 segments an hour" in text
+    assert 'class="placed p1"' in text
+    assert "<td>94</td><td>94</td><td>0</td>" in text
+    assert "style=" not in text
 
 
 async def test_the_page_says_why_nobody_can_say_when_the_queue_is_empty(

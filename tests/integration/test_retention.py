@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -12,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from daemon.config import parse_config
+from daemon.planning.campaign_drafts import draft, make
 from daemon.queue.retention import Retention
 from daemon.sandbox.app import Sandbox
 from daemon.store.database import Connection, Database
@@ -250,6 +253,50 @@ async def test_a_message_to_many_is_removed_after_the_last_of_them(
     assert await conn.fetchval("select count(*) from duly.upload") == 1  # the same file is not sent twice
 
 
+async def test_members_of_old_campaigns_go_and_their_counts_stay(
+    conn: Connection, retention: Retention
+) -> None:
+    """What was said to each alone goes with the texts, the rest with the facts; of who is held nothing does."""
+    clinic = await conn.fetchval("select id from duly.workspace where name = 'clinic'")
+    for name in ("spring", "summer"):
+        await make(conn, "clinic", draft({"name": name, "body": "Hi {{n}}"}))
+        items = [
+            {"addresses": [{"channel": "sms", "address": to}], "variables": {"n": n}}
+            for n, to in enumerate((NUMBER, OTHER))
+        ]
+        await conn.fetch(query("campaign_add"), "clinic", name, json.dumps(items))
+        await conn.execute("select duly.campaign_start('clinic', $1)", name)
+    await conn.execute(
+        """insert into duly.campaign_event (campaign_id, contact_id, kind, key, workspace_id)
+           select campaign_id, contact_id, 'click', '', workspace_id from duly.campaign_member"""
+    )
+    await conn.execute("update duly.campaign_member set state = 'sent', sent_at = now(), variant = 'only'")
+    await conn.execute("select duly.legal_hold_begin('clinic', 'me', 'a trial', 'sms', $1)", OTHER)
+
+    async def ended(days: int) -> Counter[str]:
+        await conn.execute(
+            "update duly.campaign set state = 'done', ended_at = now() - make_interval(days => $1) where name = 'spring'",
+            days,
+        )
+        return await retention.once()
+
+    async def left(table: str, where: str = "true") -> int:
+        return int(await conn.fetchval(f"select count(*) from duly.{table} where {where}"))
+
+    assert not (await ended(29)).total()
+    before = await conn.fetchval(query("campaign_progress"), "clinic", "spring")
+    spring = await conn.fetchval("select id from duly.campaign where name = 'spring'")
+    results = await conn.fetch(query("campaign_results"), spring, clinic)
+    assert (await ended(31))["members"] == 1
+    assert await left("campaign_member", "variables <> '{}'") == 3
+    assert (await ended(91))["members"] == 1
+    assert (await left("campaign_member"), await left("campaign_event")) == (3, 3)
+    assert not (await retention.once()).total()
+    after = await conn.fetchval(query("campaign_progress"), "clinic", "spring")
+    assert json.loads(after) | {"ended_at": None} == json.loads(before) | {"ended_at": None}
+    assert await conn.fetch(query("campaign_results"), spring, clinic) == results != []
+
+
 async def test_what_people_wrote_goes_likewise(
     conn: Connection, database: Database, retention: Retention
 ) -> None:
@@ -307,6 +354,7 @@ async def test_days_below_one_are_refused_by_the_database_too(conn: Connection) 
         "select duly.empty_old('{1}', '1 hour', '00000000-0000-0000-0000-000000000000', 10)",
         "select duly.remove_old('{1}', null, '00000000-0000-0000-0000-000000000000', 10)",
         "select duly.empty_campaigns('{1}', '0', true)",
+        "select duly.remove_old_members('{1}', '0', true, 10)",
         "select duly.empty_inbound('{1}', '-1 day', null, 10, true)",
     ):
         with pytest.raises(asyncpg.InvalidParameterValueError, match=r"^keep: must be a day or more"):

@@ -54,8 +54,8 @@ class Stage:
         )  # fmt: skip
         for number, (channel, language, body) in enumerate(texts, start=1):
             await self.conn.execute(
-                "insert into duly.template_text (id, workspace_id, template_id, channel, language, number, body)"
-                " values (duly.new_id(), 1, $1, $2, $3, $4, $5)",
+                "insert into duly.template_text (id, workspace_id, template_id, channel, language, number, body, subject)"
+                " values (duly.new_id(), 1, $1, $2, $3, $4, $5, case $2 when 'email' then 'Hello' end)",
                 id_, channel, language, number, body,
             )  # fmt: skip
 
@@ -550,6 +550,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"begins_at": at("1066-10-14T09:00")}, "begins_at: must be in the years"),
     ({"zone": "Mars/Olympus"}, "zone: 'Mars/Olympus' is not the name"),
     ({"exceptions": [None]}, "exceptions: must be times"),
+    ({"exceptions": [at("2300-01-01")]}, "exceptions: must be times"),
     ({"exceptions": [at("2027-03-08")] * 1001}, "exceptions: are more than 1000"),
     ({"catch_up": "some"}, "catch_up: 'some' is none of"),
     ({"earlier": timedelta(days=8)}, "earlier: must be from 0 to 7 days"),
@@ -576,13 +577,15 @@ async def test_what_cannot_be_added_is_refused_and_keeps_no_other_back(stage: St
         {"contact": "ann"}, {"contact": "nobody", **begins}, {**begins}, 7, {"contact": "ann", "begins_at": "tomorrow"},
         {"contact": "ann", "begins_at": "2027-02-30T09:00"}, {"contact": "ann", **begins, "ends_on": "2027-03-07"},
         {"contact": "ann", **begins, "variables": []}, {"contact": "ann", **begins, "to": "x"},
+        {"contact": "ann", **begins, "ends_on": "9999-12-31"},
         {"contact": "ann", **begins},
     ]  # fmt: skip
     rows = await stage.conn.fetch(
         "select * from duly.add_to_series_batch('clinic', 'knee', $1)", json.dumps(items)
     )
     assert [(row["error"] or "").partition(":")[0] for row in rows] == [
-        "begins_at", "contact", "contact", "item", "begins_at", "begins_at", "ends_on", "variables", "to", "",
+        "begins_at", "contact", "contact", "item", "begins_at", "begins_at", "ends_on", "variables", "to",
+        "ends_on", "",
     ]  # fmt: skip
     assert [row["added"] for row in rows[-1:]] == [True]
     for call in (

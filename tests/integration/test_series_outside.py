@@ -176,7 +176,7 @@ async def test_a_series_is_put_shown_filled_and_paused_over_http(api: Api, conn:
         ("", {**knee, "rule": "x"}, 422, "rule"),
         ("", {**knee, "name": "A b"}, 422, "name"),
         ("", {**knee, "exceptions": "x"}, 422, "exceptions"),
-        ("", [knee], 422, "series"),
+        ("", [knee], 422, "body"),
         ("/knee/members", {"contact": "p-9"}, 422, "contact"),
         ("/none/members", ann, 404, "series"),
         ("/none/pause", None, 404, "series"),

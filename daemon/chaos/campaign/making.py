@@ -48,12 +48,13 @@ async def begin(conn: Connection, workspace: str, name: str, people: int, **more
     forbidden = frozenset(numbers[::_LISTED_EACH])
     listed = [{"channel": "sms", "to": number} for number in sorted(forbidden)]
     await conn.fetch(query("do_not_contact_batch"), workspace, orjson.dumps(listed).decode(), True)
-    given = {
-        "name": name,
-        "body": "Hello {{FirstName}}",
-        "category": "transactional",
-        "segment": {"campaign": name},
-    }
-    await make(conn, workspace, draft(given | more))
-    await conn.execute(query("campaign_act_start"), workspace, name)
-    return Wanted(workspace, name, frozenset(numbers) - forbidden, forbidden)
+    wanted = Wanted(workspace, name, frozenset(numbers) - forbidden, forbidden)
+    await start(conn, wanted, **({"body": "Hello {{FirstName}}"} | more))
+    return wanted
+
+
+async def start(conn: Connection, wanted: Wanted, **more: Any) -> None:
+    """Starts a campaign to people that are there: those whose attribute `campaign` is its name."""
+    given = {"name": wanted.name, "category": "transactional", "segment": {"campaign": wanted.name}}
+    await make(conn, wanted.workspace, draft(given | more))
+    await conn.execute(query("campaign_act_start"), wanted.workspace, wanted.name)

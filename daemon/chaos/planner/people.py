@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from daemon.chaos.campaign.making import Wanted
 from daemon.chaos.messages import WORKSPACES
 from daemon.rules import wall_clock
 
@@ -27,6 +28,9 @@ _ZONES = (
 _STYLES = ("supportive", "snarky", "chaotic")
 _DISABLED, _ANOTHER_DAY, _NO_GOALS, _NO_ADDRESS, _STOPPED, _COACH = 0.04, 0.06, 0.04, 0.03, 0.03, 0.1
 _LATE = 0.35
+CAMPAIGN, CAMPAIGN_WORKSPACE = "rush", "harbour"
+"""What is sent to some of one workspace's people while their day is planned."""
+_IN_CAMPAIGN = 0.7
 _AROUND_SECONDS = (-2.5, 0.3)
 _FIRST_ORDINARY = 1000  # last four digits from here on mean nothing to the stand-in
 
@@ -49,6 +53,7 @@ class Person:
     stopped: bool  # their address must not be written to
     done: Sequence[int]  # of each goal when the planning begins
     reaches_at: float | None  # when they reach all goals, after they were planned; None: they do not
+    in_campaign: bool
 
     @property
     def name(self) -> str:
@@ -62,7 +67,13 @@ class Person:
     def contact(self) -> dict[str, Any]:
         """For duly.put_contacts."""
         addresses = [{"channel": "sms", "address": self.to}] if self.to else []
-        return {"external_id": self.name, "time_zone": self.zone, "addresses": addresses}
+        attributes = {"campaign": CAMPAIGN} if self.in_campaign else {}
+        return {
+            "external_id": self.name,
+            "time_zone": self.zone,
+            "addresses": addresses,
+            "attributes": attributes,
+        }
 
     def goals(self) -> list[dict[str, Any]]:
         """For chaos_goals.sql."""
@@ -103,9 +114,10 @@ def _person(rng: random.Random, number: int, first: float, last: float) -> Perso
     send_at = rng.uniform(first, last)
     reaches = not all(each == TARGET for each in done) and rng.random() < _LATE
     to = f"+1415{557 + number // 9000:03d}{_FIRST_ORDINARY + number % 9000:04d}"
+    workspace = rng.choices(list(WORKSPACES), list(WORKSPACES.values()))[0]
     return Person(
         number=number,
-        workspace=rng.choices(list(WORKSPACES), list(WORKSPACES.values()))[0],
+        workspace=workspace,
         zone=rng.choice(_ZONES),
         to=None if rng.random() < _NO_ADDRESS else to,
         send_at=send_at,
@@ -118,6 +130,18 @@ def _person(rng: random.Random, number: int, first: float, last: float) -> Perso
         stopped=rng.random() < _STOPPED,
         done=[] if rng.random() < _NO_GOALS else done,
         reaches_at=send_at + rng.uniform(*_AROUND_SECONDS) if reaches else None,
+        in_campaign=workspace == CAMPAIGN_WORKSPACE and rng.random() < _IN_CAMPAIGN,
+    )
+
+
+def campaign(everyone: Sequence[Person]) -> Wanted:
+    """Whom the campaign must reach."""
+    members = [person for person in everyone if person.in_campaign and person.to is not None]
+    return Wanted(
+        CAMPAIGN_WORKSPACE,
+        CAMPAIGN,
+        frozenset(person.to for person in members if person.to and not person.stopped),
+        frozenset(person.to for person in members if person.to and person.stopped),
     )
 
 

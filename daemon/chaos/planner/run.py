@@ -17,15 +17,20 @@ from uuid import UUID
 import aiohttp
 import orjson
 
+from daemon.chaos.campaign import judging as campaign_judging
+from daemon.chaos.campaign.disturbing import Disturbed, disturb
+from daemon.chaos.campaign.making import Wanted
+from daemon.chaos.campaign.making import start as start_campaign
 from daemon.chaos.cluster import DAEMONS, Cluster
 from daemon.chaos.evidence import MOST_SHOWN, Outcome, explained
 from daemon.chaos.messages import WORKSPACES
 from daemon.chaos.node import ChaosError
-from daemon.chaos.planner.judging import Bad, Evidence, Fault, Foreseen, Row, judge
+from daemon.chaos.planner.judging import Evidence, Fault, Foreseen, Row, judge
 from daemon.chaos.planner.people import (
     QUIET_CATEGORY,
     QUIET_ZONE,
     Person,
+    campaign,
     people,
     quiet,
     quiet_hours,
@@ -50,6 +55,12 @@ _AMIDST_SECONDS = 0.04
 _LOOK_SECONDS = 0.02
 _KILLED_BETWEEN = (0.03, 0.9)  # of the people that are decided
 _NOTHING_MOVES_SECONDS = 60.0
+# So long the campaign takes at least; a throttle sees to it. It is killed in this part of it.
+_CAMPAIGN_SECONDS = 6.0
+_PER_HOUR = 10_000_000
+_KILLED_WITHIN = (0.1, 0.9)
+# Calls are tried again while the campaign is paused.
+_FAULTS = {"unavailable": 0.05}
 _PORTION = 500
 
 
@@ -64,8 +75,19 @@ class PlannerSettings:
     directory: Path  # absolute; the logs stay in it
 
 
+@dataclass(frozen=True, slots=True)
+class CampaignHalf:
+    """How the campaign went, how many of its members got a delivery, and how many deliveries were taken back."""
+
+    figures: campaign_judging.Figures
+    planned: int
+    taken_back: int
+
+
 class PlannerRun:
-    """Puts people in, foresees what is to be planned, lets daemons plan and send it, kills them, and judges."""
+    """Puts people in, foresees what is to be planned, lets daemons plan and send it beside a campaign, kills them, and
+    judges.
+    """
 
     def __init__(self, wanted: PlannerSettings, tell: Callable[[str], None]) -> None:
         self._wanted = wanted
@@ -74,6 +96,9 @@ class PlannerRun:
         self._rng = random.Random(f"planner kills {wanted.seed}")
         self._kills = 0
         self._kills_amidst = 0
+        self._kills_in_campaign = 0
+        self._campaign_runs = False
+        self._disturbed = Disturbed()
         self._news = asyncio.Condition()  # somebody was decided for
         self._over = False
         self._reached: dict[str, datetime] = {}
@@ -94,30 +119,53 @@ class PlannerRun:
             try:
                 contacts = await _put(conn, everyone, start)
                 foreseen = await _foresee(conn, everyone, contacts)
-                self._tell(f"{len(foreseen)} of {wanted.users} people are to be asked")
+                rush = campaign(everyone)
+                self._tell(
+                    f"{len(foreseen)} of {wanted.users} people are to be asked, and {len(rush.numbers)} are in a campaign"
+                )
+                await cluster.set_faults(_FAULTS)
                 await cluster.start_daemons(_tuned(wanted, silence), [0.0] * DAEMONS)
                 self._began = time.monotonic()
                 for workspace in WORKSPACES:
                     await conn.execute(query("chaos_check_in"), workspace, True)
                 await self._ask()
+                seconds = max(_CAMPAIGN_SECONDS, wanted.users / _USERS_A_SECOND)
                 await all_of(
-                    self._watch(len(foreseen)), self._kill(len(foreseen)), self._reach(everyone, start)
+                    self._watch(len(foreseen)),
+                    self._kill(len(foreseen), seconds),
+                    self._reach(everyone, start),
+                    self._run_campaign(rush, seconds),
                 )
                 self._tell(
                     f"{len(self._decided)} are decided, and {len(self._reached)} have reached their goals since"
                 )
                 await cluster.ready()
                 stuck = await rest(conn, cluster, self._tell)
+                of_campaign = {
+                    str(row["delivery"]): row for row in await conn.fetch(query("chaos_campaign_deliveries"))
+                }
+                arrivals = await cluster.arrivals()
                 evidence = Evidence(
                     foreseen=foreseen,
                     rows=[Row(**row) for row in await conn.fetch(query("chaos_planned_rows"))],
-                    arrivals=await cluster.arrivals(),
+                    arrivals=[each for each in arrivals if each.delivery not in of_campaign],
                     reached={contacts[name]: at for name, at in self._reached.items()},
                     quiet=silence,
                     quiet_zone=QUIET_ZONE,
                     quiet_category=QUIET_CATEGORY,
                 )
-                return await self._outcome(conn, evidence, [dict(row) for row in stuck])
+                went = await campaign_judging.judge(
+                    conn,
+                    rush,
+                    self._disturbed,
+                    [each.to for each in arrivals if each.delivery in of_campaign],
+                )
+                half = CampaignHalf(
+                    went,
+                    planned=len({row["contact"] for row in of_campaign.values()}),
+                    taken_back=sum(row["taken_back"] for row in of_campaign.values()),
+                )
+                return await self._outcome(conn, evidence, half, [dict(row) for row in stuck])
             finally:
                 await conn.close()
 
@@ -151,19 +199,58 @@ class PlannerRun:
                 self._news.notify_all()
             await conn.close()
 
-    async def _kill(self, expected: int) -> None:
-        """kill -9 of whichever daemon, while they plan, each with a start thereafter."""
-        shares = sorted(self._rng.uniform(*_KILLED_BETWEEN) for _ in range(self._wanted.kills))
+    async def _kill(self, expected: int, seconds: float) -> None:
+        """kill -9 of whichever daemon, each with a start thereafter: half of them while they plan, half while the
+        campaign runs, for so many seconds.
+        """
+        began = time.monotonic()
+        later = self._wanted.kills // 2
+        shares = sorted(self._rng.uniform(*_KILLED_BETWEEN) for _ in range(self._wanted.kills - later))
+        moments = sorted(self._rng.uniform(*_KILLED_WITHIN) for _ in range(later))
         blows: list[asyncio.Task[None]] = []
-        for share in shares:
-            await self._until(share * expected)
-            await asyncio.sleep(self._rng.uniform(0, _AMIDST_SECONDS))  # into a transaction
-            node = self._cluster.nodes[self._rng.randrange(DAEMONS)]
-            down = self._rng.uniform(*_DOWN_SECONDS)
-            blows.append(
-                asyncio.create_task(node.kill(down, functools.partial(self._killed, node.name, expected)))
-            )
+
+        async def amidst_planning() -> None:
+            for share in shares:
+                await self._until(share * expected)
+                await asyncio.sleep(self._rng.uniform(0, _AMIDST_SECONDS))  # into a transaction
+                blows.append(self._blow(expected))
+
+        async def amidst_campaign() -> None:
+            for moment in moments:
+                await asyncio.sleep(began + moment * seconds - time.monotonic())
+                blows.append(self._blow(expected))
+
+        await all_of(amidst_planning(), amidst_campaign())
         await asyncio.gather(*blows)
+
+    def _blow(self, expected: int) -> asyncio.Task[None]:
+        node = self._cluster.nodes[self._rng.randrange(DAEMONS)]
+        killed = functools.partial(self._killed, node.name, expected)
+        return asyncio.create_task(node.kill(self._rng.uniform(*_DOWN_SECONDS), killed))
+
+    async def _run_campaign(self, wanted: Wanted, seconds: float) -> None:
+        """Runs it for so long at least, paused and resumed all the time, and waits for its end."""
+        conn = await self._cluster.connect()
+        rng = random.Random(f"planner campaign {self._wanted.seed}")
+        moved = time.monotonic()
+        waiting = -1
+        try:
+            a_minute = max(1, round(len(wanted.numbers) * 60 / seconds))
+            await start_campaign(conn, wanted, body="Everybody, come out", per_minute=a_minute)
+            self._campaign_runs = True
+            self._disturbed = await disturb(lambda: self._cluster.dsn, wanted, seconds, rng)
+            while not await campaign_judging.settled(conn, wanted):
+                found = orjson.loads(
+                    await conn.fetchval(query("campaign_progress"), wanted.workspace, wanted.name)
+                )
+                if found["waiting"] != waiting:
+                    waiting, moved = found["waiting"], time.monotonic()
+                elif time.monotonic() - moved > _NOTHING_MOVES_SECONDS:
+                    return  # the verdict says who was left out
+                await asyncio.sleep(_LOOK_SECONDS * 5)
+        finally:
+            self._campaign_runs = False
+            await conn.close()
 
     async def _until(self, decided: float) -> None:
         async with self._news:
@@ -172,6 +259,7 @@ class PlannerRun:
     def _killed(self, name: str, expected: int) -> None:
         self._kills += 1
         self._kills_amidst += len(self._decided) < expected
+        self._kills_in_campaign += self._campaign_runs
         self._tell(f"kill -9 {name} with {len(self._decided)} decided")
 
     async def _reach(self, everyone: Sequence[Person], start: datetime) -> None:
@@ -211,7 +299,11 @@ class PlannerRun:
             self._reached |= dict.fromkeys((p.name for p in mine), at)
 
     async def _outcome(
-        self, conn: Connection, evidence: Evidence, stuck: Sequence[dict[str, Any]]
+        self,
+        conn: Connection,
+        evidence: Evidence,
+        half: CampaignHalf,
+        stuck: Sequence[dict[str, Any]],
     ) -> Outcome:
         logs = self._cluster.logs
         (logs / "planned.jsonl").write_bytes(
@@ -219,21 +311,24 @@ class PlannerRun:
         )
         bad = list(judge(evidence))
         faults = Counter(each.fault for each in bad)
-        planned = sum(row.decided and row.delivery is not None for row in evidence.rows)
-        expected = sum(each.reason is None for each in evidence.foreseen.values())
+        went = half.figures
+        planned = sum(row.decided and row.delivery is not None for row in evidence.rows) + half.planned
+        expected = sum(each.reason is None for each in evidence.foreseen.values()) + went.planned
         said = [f"never at rest: {row}" for row in stuck[:MOST_SHOWN]]
         said += [
             await explained(conn, each.fault.value, each.delivery, each.why, evidence.arrivals)
             for each in bad[:MOST_SHOWN]
         ]
+        if not went.good:
+            said.append(f"the campaign: {went}; {self._disturbed.wrong_sums} looks did not add up")
         if planned != expected:
             said.append(f"{planned} are planned, and an undisturbed run plans {expected}")
         figures: dict[str, Any] = {
             "users": self._wanted.users,
             "planned": planned,
-            "skipped": faults[Fault.SKIPPED],
-            "repeated": faults[Fault.REPEATED],
-            "out_of_rules": faults[Fault.OUT_OF_RULES],
+            "skipped": faults[Fault.SKIPPED] + went.skipped,
+            "repeated": faults[Fault.REPEATED] + went.repeated,
+            "out_of_rules": faults[Fault.OUT_OF_RULES] + went.out_of_rules,
             "seconds": round(time.monotonic() - self._began, 1),
             "undisturbed": expected,
             "not_sent": sum(row.decided and row.delivery is None for row in evidence.rows),
@@ -245,8 +340,12 @@ class PlannerRun:
             "ended": sum(row.ended in ("goal_met", "not_wanted") for row in evidence.rows),
             "kills": self._kills,
             "kills_amidst": self._kills_amidst,
+            "campaign": half.planned,
+            "pauses": len(self._disturbed.paused),
+            "taken_back": half.taken_back,
+            "kills_in_campaign": self._kills_in_campaign,
         }
-        said += [f"this proves nothing: {why}" for why in _hollow(figures, bad)]
+        said += [f"this proves nothing: {why}" for why in _hollow(figures, bad or not went.good)]
         return Outcome(figures, said, logs)
 
     def _tell(self, line: str) -> None:
@@ -256,22 +355,31 @@ class PlannerRun:
             log.write(told + "\n")
 
 
-def _hollow(figures: dict[str, Any], bad: Sequence[Bad]) -> list[str]:
+def _hollow(figures: dict[str, Any], bad: object) -> list[str]:
     """Why a good run proves nothing."""
     found: list[str] = []
     if bad:
         return found
     if figures["kills"] and not figures["kills_amidst"]:
         found.append("no daemon was killed while there was something to plan")
+    if figures["kills"] > 1 and not figures["kills_in_campaign"]:
+        found.append("no daemon was killed while the campaign ran")
     if figures["users"] >= 100 and not (figures["congratulated"] and figures["ended"]):
         found.append("nobody's check-in was changed or ended by goals that were reached after it was planned")
+    if figures["users"] >= 100 and not figures["taken_back"]:
+        found.append("no pause found anything of the campaign in the queue")
     return found
 
 
 def _tuned(wanted: PlannerSettings, silence: tuple[datetime, datetime]) -> Tuning:
-    """The operator's tuning with quiet hours in the middle of the run, and small portions."""
+    """The operator's tuning with quiet hours in the middle of the run, small portions, and as much planned an hour as in
+    weeks of real ones.
+    """
     return replace(
         wanted.tuning,
+        platforms={
+            name: {**table, "planned_per_hour": _PER_HOUR} for name, table in wanted.tuning.platforms.items()
+        },
         rules={"quiet_hours": {QUIET_CATEGORY: quiet_hours(*silence)}},
         planning={"portion": max(1, wanted.users // _PORTIONS)},
     )

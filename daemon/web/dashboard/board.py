@@ -18,14 +18,15 @@ from daemon.store import overview
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.overview import Counts, Day, Item
 from daemon.web.dashboard.future import Future, Futures
+from daemon.web.dashboard.rush import Rush, Rushes
 from daemon.web.live import Paced
 
 NEWEST = 20
 # More workspaces than this nobody compares; the busiest are shown and the rest only in the totals.
 MAX_WORKSPACES = 50
 MAX_CAMPAIGNS = 10
-# There are four paced questions: together they take at most a tenth of the database's time.
-_PAUSE_FACTOR = 40
+# There are five paced questions: together they take at most a tenth of the database's time.
+_PAUSE_FACTOR = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Board:
     problem: str | None = None  # nothing could be counted
     day_problem: str | None = None  # the last 24 hours could not
     campaigns: Sequence[Mapping[str, Any]] = ()  # those under way, as `campaign_outlook.progress` has them
+    rush: Rush | None = None  # the busiest moment that is planned for
     future: Forecast | None = None
     future_problem: str | None = None  # nothing could be foretold
 
@@ -105,6 +107,7 @@ class Boards:
         self._present = Paced(present, pause_factor=_PAUSE_FACTOR)
         self._campaigns = Paced(under_way, pause_factor=_PAUSE_FACTOR)
         self._last_day = Paced(lambda: overview.last_day(database), pause_factor=_PAUSE_FACTOR)
+        self._rushes = Rushes(database, config, _PAUSE_FACTOR)
         self._futures = Futures(database, config, dispatcher, _PAUSE_FACTOR)
 
     async def look(self) -> Board:
@@ -113,6 +116,7 @@ class Boards:
         newest: list[Item] = []
         campaigns: list[dict[str, Any]] = []
         day, future = Day(), Future()
+        rush: Rush | None = None
         problem = day_problem = None
         try:
             counts, newest = await self._present.get()
@@ -127,6 +131,7 @@ class Boards:
             future = await self._futures.look(day.sent)
             with contextlib.suppress(DatabaseDown):
                 campaigns = await self._campaigns.get()
+            rush = await self._rushes.look()
         outlooks = future.forecast.workspaces if future.forecast else {}
         rows = sorted(
             (Row(name, of, outlooks.get(name, Outlook())) for name, of in counts.items()),
@@ -142,12 +147,14 @@ class Boards:
             problem=problem,
             day_problem=day_problem,
             campaigns=campaigns,
+            rush=rush,
             future=future.forecast,
             future_problem=future.problem,
         )
 
     async def close(self) -> None:
         """Ends what is being worked out."""
+        await self._rushes.close()
         await self._futures.close()
 
     def _accounts(self) -> list[AccountView]:

@@ -62,7 +62,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=number, span=span, rate=rate, moment=moment, short_moment=short_moment, minute=minute
+        number=number,
+        span=span,
+        rate=rate,
+        moment=moment,
+        short_moment=short_moment,
+        minute=minute,
+        clock=clock,
+        hour=hour,
     )
     environment.globals.update(version=__version__, asset=_asset, meanings=MEANINGS)
     return environment
@@ -115,3 +122,16 @@ def minute(at: datetime) -> Markup:
     return Markup('<time datetime="{}" data-zone="own" data-to="minute">{}</time>').format(
         rounded.isoformat(), f"{rounded:%a %d %b %H:%M} UTC"
     )
+
+
+def clock(at: datetime) -> Markup:
+    """The same without its day."""
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{}" data-zone="own" data-to="clock">{}</time>').format(
+        utc.isoformat(), f"{utc:%H:%M} UTC"
+    )
+
+
+def hour(at: datetime) -> str:
+    """A time on a chart's axis, in UTC."""
+    return f"{at.astimezone(UTC):%H:%M}"

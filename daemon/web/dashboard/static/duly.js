@@ -11,7 +11,8 @@ function morph(old, fresh) {
     if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
     return;
   }
-  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  // What somebody has opened stays open.
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   morphChildren(old, fresh);
 }
@@ -29,11 +30,11 @@ const clockTime = { ...toMinute, second: "2-digit" };
 
 // In the viewer's zone: instead of UTC in lists (UTC is where the pointer rests), beside it elsewhere.
 function tellTimes(root) {
-  for (const time of root.querySelectorAll("time[data-zone]")) {
-    const at = new Date(time.dateTime);
+  for (const time of root.querySelectorAll("[data-zone]")) {
+    const at = new Date(time.dateTime ?? time.dataset.at); // a chart's text has no dateTime
     const today = sameDay(at, new Date());
     const clock = time.dataset.to === "minute" ? { weekday: today ? undefined : "short", ...toMinute } : clockTime;
-    const text = local(at, today ? clock : { day: "2-digit", month: "short", ...clock });
+    const text = local(at, time.dataset.to === "clock" ? toMinute : today ? clock : { day: "2-digit", month: "short", ...clock });
     if (time.dataset.zone === "own") {
       time.title = time.textContent;
       time.textContent = text;
