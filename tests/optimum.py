@@ -98,7 +98,7 @@ def optimum(of: Week) -> Optimum:
 
 
 def whole_optimum(of: Week, seconds: float = 30.0) -> Optimum:
-    """The same for messages that stay whole, as an integer model; raises `TimeoutError` if one of its steps takes longer."""
+    """The same for messages that stay whole, as an integer model. Raises `TimeoutError` if a step takes longer."""
     found = _solve(of, whole=True, seconds=seconds)
     if found is None:
         raise TimeoutError("the integer model takes too long")

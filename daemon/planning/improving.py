@@ -124,8 +124,8 @@ class _Improver:
     def _pull(self, slot: int, segments: int, *, early: bool) -> bool:
         """Follows the chain of moves into a slot with room that makes least lateness, of messages so long.
 
-        In a chain of messages that are all late each slot back saves one: it is worth as much as its end is later than its
-        beginning, less what somebody early in it does not gain.
+        In a chain of messages that are all late each slot back saves one: it is worth as much as its end is later than
+        its beginning, less what somebody early in it does not gain.
         """
         board = self.board
         if board.free[slot] < segments or self._looked > LOOKS:
@@ -166,7 +166,7 @@ class _Improver:
         *,
         early: bool,
     ) -> Iterator[tuple[int, int]]:
-        """Who may go there, and by how much they would be early. `rest`: by group and debt, who may lead to something new."""
+        """Who may go there, and by how much they would be early. `rest`: by group and debt, who may lead on."""
         kinds = self.board.kinds
         for group, (opening, members) in enumerate(self._groups):
             if opening is not None and opening.next(to) != to:

@@ -289,17 +289,19 @@ async def test_status_and_receipt_tell_when_it_ends_and_where_each_was_placed(
     conn: Connection, database: Database
 ) -> None:
     at = sunday()
-    planned = await plan(conn, "clinic", 30, at)
+    await plan(conn, "clinic", 30, at)
     await spreader(database).once(settle_seconds=0)
     async with conn.transaction(isolation="repeatable_read", readonly=True):
         seen = await look(conn)
     config = parse_config(TOML)
     future = foretell(seen, await snapshot(conn, 5), config, None)
     (told,) = facts(await snapshot(conn, 5), config, None, future, 0, seen.planned)["planned"]
-    last = await conn.fetchval("select max(due_at) from duly.delivery_row")
+    row = await conn.fetchrow("select id, due_at from duly.delivery_row order by due_at desc limit 1")
+    assert row is not None
+    last = row["due_at"]
     assert (told["wished"], told["messages"], told["gone"], told["placed_until"]) == (at, 30, 0, last)
     assert told["why"] == "no daemon is alive"
-    found = await load(conn, planned[-1])
+    found = await load(conn, row["id"])
     assert found is not None
     (step,) = [step for step in found.steps if step.what == "spread"]
     assert step.detail == f"wished {at:%Y-%m-%d %H:%M}, set to {last:%Y-%m-%d %H:%M}: 100 an hour"

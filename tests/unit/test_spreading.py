@@ -16,7 +16,7 @@ from tests.optimum import DAY, HOUR, in_segments, optimum, week, whole_optimum
 
 # Weeks on which the optimum is compared, among them the hardest that were found; the bench has more.
 WEEKS = (1, 11, 37, 44, 65, 76, 85, 102, 144)
-LONG_WEEKS = (3, 6, 14, 21, 36)
+LONG_WEEKS = (3, 14, 21, 36)
 
 
 def loads(wishes: list[Wish], found: Spread) -> Counter[int]:
