@@ -97,7 +97,7 @@ def optimum(of: Week) -> Optimum:
     return found
 
 
-def whole_optimum(of: Week, seconds: float = 30.0) -> Optimum:
+def whole_optimum(of: Week, seconds: float = 20.0) -> Optimum:
     """The same for messages that stay whole, as an integer model. Raises `TimeoutError` if a step takes longer."""
     found = _solve(of, whole=True, seconds=seconds)
     if found is None:
