@@ -1,64 +1,78 @@
-"""The command line: one module a command group, put together here."""
+"""The command line: one module a command group, each imported when it is asked for, as most need none of the others."""
 
 from __future__ import annotations
 
-import typer
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
 
-from daemon.cli import (
-    analytics,
-    audit,
-    bench,
-    campaign,
-    chaos,
-    check,
-    consent,
-    contacts,
-    deadletters,
-    deliveries,
-    demo,
-    do_not_contact,
-    goals,
-    migrate,
-    plan,
-    privacy,
-    run,
-    series,
-    simulate,
-    status,
-    templates,
-    verify,
-)
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
+
+_COMMANDS: Mapping[str, tuple[str, str]] = {  # name → module and function, or its group
+    "run": ("run", "run"),
+    "demo": ("demo", "demo"),
+    "migrate": ("migrate", "migrate"),
+    "send": ("deliveries", "send"),
+    "explain": ("deliveries", "explain"),
+    "simulate": ("simulate", "simulate"),
+    "cancel": ("deliveries", "cancel"),
+    "plan": ("plan", "plan"),
+    "reschedule": ("deliveries", "reschedule"),
+    "replay": ("deadletters", "replay"),
+    "status": ("status", "status"),
+    "verify": ("verify", "verify"),
+    "analytics": ("analytics", "analytics"),
+    "audit": ("audit", "audit"),
+    "check-config": ("check", "check_config"),
+    "doctor": ("check", "doctor"),
+    "chaos": ("chaos", "chaos"),
+    "bench": ("bench", "bench"),
+    "campaign": ("campaign", "app"),
+    "contacts": ("contacts", "app"),
+    "template": ("templates", "app"),
+    "consent": ("consent", "app"),
+    "do-not-contact": ("do_not_contact", "app"),
+    "goal": ("goals", "app"),
+    "privacy": ("privacy", "app"),
+    "series": ("series", "app"),
+}
+
+
+class _OnDemand(TyperGroup):
+    """The commands above."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """All names, in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        """The command of that name, or None."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        found = getattr(import_module(f"daemon.cli.{module}"), name)
+        if isinstance(found, typer.Typer):
+            command: Any = get_group(found)
+        else:
+            alone = typer.Typer(add_completion=False)
+            alone.command(cmd_name)(found)
+            command = get_command(alone)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="duly",
+    cls=_OnDemand,
     help="Duly sends every message once, on time, and within the rules.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command("run")(run.run)
-app.command("demo")(demo.demo)
-app.command("migrate")(migrate.migrate)
-app.command("send")(deliveries.send)
-app.command("explain")(deliveries.explain)
-app.command("simulate")(simulate.simulate)
-app.command("cancel")(deliveries.cancel)
-app.command("plan")(plan.plan)
-app.command("reschedule")(deliveries.reschedule)
-app.command("replay")(deadletters.replay)
-app.command("status")(status.status)
-app.command("verify")(verify.verify)
-app.command("analytics")(analytics.analytics)
-app.command("audit")(audit.audit)
-app.command("check-config")(check.check_config)
-app.command("doctor")(check.doctor)
-app.command("chaos")(chaos.chaos)
-app.command("bench")(bench.bench)
-app.add_typer(campaign.app, name="campaign")
-app.add_typer(contacts.app, name="contacts")
-app.add_typer(templates.app, name="template")
-app.add_typer(consent.app, name="consent")
-app.add_typer(do_not_contact.app, name="do-not-contact")
-app.add_typer(goals.app, name="goal")
-app.add_typer(privacy.app, name="privacy")
-app.add_typer(series.app, name="series")
+
+
+@app.callback()
+def _duly() -> None:
+    """A group although it has no commands of its own."""
