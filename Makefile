@@ -9,7 +9,7 @@ demo: .venv/run  ## run Duly with its own Postgres and a stand-in for Twilio, an
 	$(BIN)/duly demo
 
 test: .venv/dev browser  ## every test
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile
 
 bench: .venv/dev redis  ## the figures of docs/performance.md; BENCH=--quick only to see that all of it still runs
 	$(BIN)/duly bench $(BENCH)

@@ -109,10 +109,10 @@ async def test_a_question_is_asked_once_for_all_and_no_oftener_than_it_costs() -
 async def test_counting_what_is_under_way_reads_no_whole_table(conn: Connection) -> None:
     await conn.execute("select duly.register_workspace('clinic')")
     await conn.execute("""
-        insert into duly.delivery_row (id, workspace_id, message_id, channel, priority, state, due_at, "to")
+        insert into duly.delivery_row (id, workspace_id, message_id, channel, priority, state, due_at, "to", node_id)
         select duly.new_id(), 1, duly.new_id(), 'sms', 1 + n % 3,
                (array['queued', 'sending', 'uncertain', 'failed', 'delivered'])[greatest(1, 5 - n % 40)]::duly.state,
-               now(), '+14155550123'
+               now(), '+14155550123', case when 5 - n % 40 = 2 then 1 end
         from generate_series(1, 30000) n""")
     await conn.execute("analyze duly.delivery_row")
     live = query("overview_live")
