@@ -56,7 +56,7 @@ class DataKeys:
         for row in rows:
             found[row["workspace_id"]].append(row["generation"])
         for workspace_id in [each for each, generations in found.items() if not generations]:
-            found[workspace_id] = [(await self.renew(workspace_id)).generation]
+            found[workspace_id] = [(await self._make(workspace_id, 1)).generation]
         return found
 
     async def newest(self, workspace_id: int) -> DataKey:
@@ -67,10 +67,7 @@ class DataKeys:
     async def renew(self, workspace_id: int) -> DataKey:
         """Makes the next generation; where somebody else was faster, theirs. Raises `CannotOpen`."""
         rows = await self._rows([workspace_id])
-        generation = max((row["generation"] for row in rows), default=0) + 1
-        name, wrapped = self._ring().wrap(new_data_key(), workspace_id, generation)
-        await self._source.fetch(query("data_key_make"), workspace_id, generation, wrapped, name)
-        return await self.key(workspace_id, generation)
+        return await self._make(workspace_id, max((row["generation"] for row in rows), default=0) + 1)
 
     async def workspaces(self) -> list[int]:
         """Those that have data keys."""
@@ -105,6 +102,12 @@ class DataKeys:
             return await self.open(workspace_id, kind, identity, sealed)
         except CannotOpen:
             return None
+
+    async def _make(self, workspace_id: int, generation: int) -> DataKey:
+        """Makes a generation, or takes the one that somebody else has made."""
+        name, wrapped = self._ring().wrap(new_data_key(), workspace_id, generation)
+        await self._source.fetch(query("data_key_make"), workspace_id, generation, wrapped, name)
+        return await self.key(workspace_id, generation)
 
     async def _rows(self, workspaces: Sequence[int] | None) -> list[Any]:
         return await self._source.fetch(query("data_keys"), workspaces)
