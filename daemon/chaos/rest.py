@@ -33,6 +33,8 @@ async def rest(conn: Connection, cluster: Cluster, tell: Callable[[str], None]) 
         now = time.monotonic()
         if least is None or left < least:
             least, moved_at = left, now
+        elif any(row["ahead"] for row in stuck):
+            moved_at = now
         if now - moved_at > _NOTHING_MOVED_SECONDS:
             return list(stuck)
         if now - told_at > _TELL_SECONDS:
