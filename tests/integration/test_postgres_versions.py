@@ -172,7 +172,7 @@ async def test_a_daemon_sends_retries_fails_and_hears_replies(server: EmbeddedHa
                     states.pop("0014")  # refused at first; when it is tried again is left to chance
                     return states == expected and bool(replied and retried)
 
-                await until(settled)
+                await until(settled, seconds=40)
                 assert await daemon.stop() == 0
             assert sandbox.ledger.stats()["duplicates"] == 0
         held = await owner.fetchval("select count(*) from duly.delivery_row where node_id is not null")
