@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Protocol
 
 
@@ -35,3 +36,12 @@ async def either(*events: asyncio.Event) -> None:
     finally:
         for task in waiting:
             task.cancel()
+
+
+async def at_most(seconds: float | None, event: asyncio.Event) -> None:
+    """Returns when the event is set, or after so many seconds (None: not before): for an actor that rests and may be
+    woken or stopped.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from collections import deque
@@ -13,7 +12,7 @@ import sdnotify
 import structlog
 
 from daemon import clock, metrics
-from daemon.actor import Actor
+from daemon.actor import Actor, at_most
 
 log = structlog.get_logger(__name__)
 
@@ -90,9 +89,7 @@ class Supervisor:
             if self._stop.is_set():
                 return
             # The end cuts the pause short: whoever has something to finish must run for it.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(_LONGEST_PAUSE_SECONDS, 0.1 * 2 ** len(deaths))):
-                    await self._stop.wait()
+            await at_most(min(_LONGEST_PAUSE_SECONDS, 0.1 * 2 ** len(deaths)), self._stop)
 
     def _mourn(self, actor: Actor, deaths: deque[float], error: BaseException | None) -> None:
         now = self._monotonic()

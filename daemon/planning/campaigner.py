@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from daemon import clock
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.config import Config
 from daemon.planning.campaigns import Campaign, campaign_of
 from daemon.planning.experiments import Arm, Verdict, judge, leader
@@ -70,9 +70,7 @@ class Campaigner:
             with contextlib.suppress(DatabaseDown):
                 pause = await self._pass()
             if pause:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await self._stopping.wait()
+                await at_most(pause, self._stopping)
 
     async def stop(self) -> None:
         """Ends after the portion under way."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from daemon import clock, metrics
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.config import PlanningConfig
 from daemon.planning.plan_runs import PlanRuns, Progress
 from daemon.planning.sources import Source
@@ -58,9 +58,7 @@ class Planner:
                 with contextlib.suppress(DatabaseDown):
                     await self.once()
             if not self._stopping.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_SECONDS):
-                        await self._wake.wait()
+                await at_most(_LOOK_SECONDS, self._wake)
 
     async def stop(self) -> None:
         """Ends after the portion under way."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.config import Config
 from daemon.model import Channel
 from daemon.planning.openings import Slots, opening, planned_per_hour, slot_seconds
@@ -78,9 +78,7 @@ class Spreader:
         while not self._stopping.is_set():
             with contextlib.suppress(DatabaseDown):
                 await self.once()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._stopping.wait()
+            await at_most(_LOOK_SECONDS, self._stopping)
 
     async def stop(self) -> None:
         """Ends after the portion under way."""

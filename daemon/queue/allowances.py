@@ -7,11 +7,11 @@ questions gather for the next; those that concern a later time wait for it, a mo
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Callable
 
 from daemon import clock
+from daemon.actor import at_most
 from daemon.queue.pace import SLICE_SECONDS, Pace
 from daemon.queue.quota import Quota
 from daemon.store.database import Database, DatabaseDown
@@ -73,9 +73,7 @@ class Allowances:
             self._news.clear()
             wait = self._due - self._monotonic()
             if wait > 0:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(None if wait == math.inf else wait):
-                        await self._news.wait()
+                await at_most(None if wait == math.inf else wait, self._news)
                 continue
             self._due = math.inf
             try:

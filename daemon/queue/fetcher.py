@@ -8,7 +8,6 @@ in the dispatcher, or a timer set to the next due time; without any of these the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ import asyncpg
 import structlog
 
 from daemon import clock, metrics
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.jsonb import read_jsonb
 from daemon.model import Channel, Delivery, Lane, Priority
 from daemon.queue.dispatcher import Dispatcher
@@ -278,9 +277,7 @@ class Fetcher:
             name = self._workspace_name(workspace_id)
             if name is not None:
                 until = min(until, now + max(0.02, self._workspace_limits.of(name).foresee(1, now)))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(_SHORTEST_WAIT_SECONDS, until - now)):
-                await self._wake.wait()
+        await at_most(max(_SHORTEST_WAIT_SECONDS, until - now), self._wake)
 
     async def _listen(self) -> None:
         """Keeps a connection that hears what `enqueue` notifies."""

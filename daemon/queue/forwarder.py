@@ -20,7 +20,7 @@ import asyncpg
 import structlog
 
 from daemon import clock
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.jsonb import read_jsonb
 from daemon.model import Channel, Delivery, Gate, Priority
 from daemon.queue.judge import Judge
@@ -111,7 +111,7 @@ class Forwarder:
             with contextlib.suppress(DatabaseDown):
                 await self.once()
             took = self._monotonic() - began
-            await self._rest(max(_SHORTEST_PAUSE_SECONDS, took * _PAUSE_PER_SECOND))
+            await at_most(max(_SHORTEST_PAUSE_SECONDS, took * _PAUSE_PER_SECOND), self._stopping)
 
     async def stop(self) -> None:
         """Ends after the portion under way."""
@@ -204,9 +204,7 @@ class Forwarder:
                 return None
             if self._membership.valid and found.line.room_ahead() > 0:
                 return found.line
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_ROOM_SECONDS):
-                    await self._room.wait()
+            await at_most(_ROOM_SECONDS, self._room)
         return None
 
     async def _lease(self, line: Line, some: Mapping[UUID, tuple[Delivery, datetime]]) -> int:
@@ -223,11 +221,6 @@ class Forwarder:
         line.push(leased)
         self._on_leased()
         return len(leased)
-
-    async def _rest(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
 
 
 def send_at(due_at: datetime) -> datetime:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.config import Config
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
@@ -43,7 +43,7 @@ class Learner:
         while not self._stopping.is_set():
             with contextlib.suppress(DatabaseDown):
                 await self.once()
-            await self._rest(_LOOK_SECONDS)
+            await at_most(_LOOK_SECONDS, self._stopping)
 
     async def stop(self) -> None:
         """Ends after the portion under way."""
@@ -75,10 +75,5 @@ class Learner:
             total += done
             if not done:
                 break
-            await self._rest(_PAUSE_SECONDS)
+            await at_most(_PAUSE_SECONDS, self._stopping)
         return total
-
-    async def _rest(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()

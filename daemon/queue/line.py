@@ -7,7 +7,6 @@ so what is urgent overtakes whatever waits here.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ import asyncpg
 import structlog
 
 from daemon import clock
+from daemon.actor import at_most
 from daemon.model import Delivery, Lane, Outcome, Priority, Reason, Rejected, Rendered, Unknown
 from daemon.queue.adaptive import Adaptive, Speed
 from daemon.queue.breaker import Breaker, BreakerState
@@ -223,9 +223,7 @@ class Line:
                     mark.add_done_callback(lambda _: self._changed.set())
                     marks.append(mark)
                     continue
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait_seconds):
-                        await self._changed.wait()
+                await at_most(wait_seconds, self._changed)
                 if not self.waiting and self.breaker.state(self._monotonic()) is BreakerState.HALF_OPEN:
                     self._on_room()
         finally:

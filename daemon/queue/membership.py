@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from daemon import __version__, clock
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
 
@@ -80,9 +80,9 @@ class Membership:
             try:
                 await self._beat()
             except DatabaseDown:
-                await self._pause(min(1.0, self.lease_seconds / 10))
+                await at_most(min(1.0, self.lease_seconds / 10), self._stopping)
             else:
-                await self._pause(self.lease_seconds / 3)
+                await at_most(self.lease_seconds / 3, self._stopping)
 
     async def stop(self) -> None:
         """Leaves: what may still be held is free for the others at once."""
@@ -119,10 +119,3 @@ class Membership:
         self._valid_until = asked_at + self.lease_seconds
         self.joined.set()
         log.info("joined", node=self._node, node_id=self.node_id, alive=self.alive)
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass

@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 import structlog
 
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
 
@@ -45,9 +45,7 @@ class Notifier:
             while not self._stopping.is_set():
                 with contextlib.suppress(DatabaseDown):
                     await self._pass(session)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_PAUSE_SECONDS):
-                        await self._stopping.wait()
+                await at_most(_PAUSE_SECONDS, self._stopping)
 
     async def stop(self) -> None:
         """Ends after the pass under way."""

@@ -19,7 +19,7 @@ import asyncpg
 import structlog
 
 from daemon import clock, metrics
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.model import Channel, Delivery, Reason, Sealed, State, StatusUpdate
 from daemon.platforms.base import CannotTell, Gone, Scheduling, Standing
 from daemon.queue.judge import Judge
@@ -91,9 +91,7 @@ class Recaller:
                 elif await self.once() >= _BATCH:
                     continue
             await self._count_seldom()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._wake.wait()
+            await at_most(pause, self._wake)
 
     async def stop(self) -> None:
         """Ends after the pass under way."""

@@ -21,7 +21,7 @@ import asyncpg
 import structlog
 
 from daemon import clock, metrics
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.jsonb import read_jsonb
 from daemon.model import Accepted, Channel, Delivery, Reason, Rendered, State
 from daemon.platforms.base import CannotTell, Found, Platform
@@ -147,9 +147,7 @@ class Reconciler:
             with contextlib.suppress(DatabaseDown):
                 asked = await self.once()
             if asked < _BATCH:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_PAUSE_SECONDS):
-                        await self._stopping.wait()
+                await at_most(_PAUSE_SECONDS, self._stopping)
 
     async def stop(self) -> None:
         """Ends after the asks under way."""

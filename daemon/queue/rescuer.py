@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from daemon import metrics
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.queue.membership import Membership
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
@@ -52,9 +52,7 @@ class Rescuer:
         while not self._stopping.is_set():
             with contextlib.suppress(DatabaseDown):
                 await self.once()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.lease_seconds / 3):
-                    await self._stopping.wait()
+            await at_most(self.lease_seconds / 3, self._stopping)
 
     async def stop(self) -> None:
         """Ends after the pass under way."""

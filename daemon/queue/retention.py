@@ -19,7 +19,7 @@ from uuid import UUID
 import structlog
 
 from daemon import clock
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.config import Config
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.sql import query
@@ -68,7 +68,7 @@ class Retention:
                 turn = await self._database.fetchrow(query("retention_turn"), _TURN_SECONDS)
                 if turn is not None:
                     await self._pass(turn["since"])
-            await self._rest(_LOOK_SECONDS)
+            await at_most(_LOOK_SECONDS, self._stopping)
 
     async def stop(self) -> None:
         """Ends after the portion under way."""
@@ -115,7 +115,7 @@ class Retention:
                 break
             done += row["done"]
             reached = row["reached"]
-            await self._rest(_PAUSE_SECONDS)
+            await at_most(_PAUSE_SECONDS, self._stopping)
         return done
 
     async def _all(self, name: str, *arguments: object) -> int:
@@ -123,17 +123,12 @@ class Retention:
         while portion >= _PORTION and not self._stopping.is_set():
             portion = await self._ask(name, *arguments)
             done += portion
-            await self._rest(_PAUSE_SECONDS)
+            await at_most(_PAUSE_SECONDS, self._stopping)
         return done
 
     async def _ask(self, name: str, *arguments: object) -> int:
         row = await self._database.fetchrow(query(name), *arguments)
         return int(row[0]) if row is not None else 0
-
-    async def _rest(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
 
 
 def _by_days(ids: Mapping[str, int], days_of: Callable[[str | None], int]) -> dict[int, list[int]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from daemon.actor import either
+from daemon.actor import at_most, either
 from daemon.sealing.envelope import CannotOpen
 from daemon.sealing.keys import DataKeys
 from daemon.sealing.pending import Pending
@@ -65,9 +65,7 @@ class Sealer:
         while not self._stopping.is_set():
             with contextlib.suppress(DatabaseDown):
                 await self.once()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_PAUSE_SECONDS):
-                    await self._stopping.wait()
+            await at_most(_PAUSE_SECONDS, self._stopping)
 
     async def stop(self) -> None:
         """Ends after the batch under way."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import asyncpg
 import structlog
 
+from daemon.actor import at_most
 from daemon.store.database import Database, DatabaseDown
 from daemon.store.migrations import MigrationError, migrate, pending
 
@@ -38,9 +38,7 @@ class Schema:
             if problem is None:
                 self.fits.set()
             else:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_PAUSE_SECONDS):
-                        await self._stopping.wait()
+                await at_most(_PAUSE_SECONDS, self._stopping)
         await self._stopping.wait()
 
     async def stop(self) -> None:
