@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from daemon.model import Delivery, Reason
-from daemon.queue.holding import held_columns
+from daemon.queue.holding import Held, held_columns
 from daemon.rules.answers import Defer, Ruling, Skip
 from daemon.rules.judgement import Verdict
 from daemon.store.database import Connection
@@ -41,7 +41,7 @@ async def charge(conn: Connection, capped: Sequence[Delivery]) -> set[UUID]:
     return set(full)
 
 
-def _held(delivery: Delivery, row: Any) -> tuple[Delivery, Verdict, str]:
+def _held(delivery: Delivery, row: Any) -> Held:
     charge = next(each for each in delivery.gate.charges if each.cap == row["cap"])
     answer: Defer | Skip = Skip(Reason.CAP_REACHED)
     if not charge.skips:

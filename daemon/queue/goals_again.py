@@ -33,8 +33,11 @@ from daemon.planning.check_ins import (
 )
 from daemon.planning.goals import Goal, kind_of
 from daemon.planning.links import store_links
-from daemon.planning.recipients import Person, Zone, load_people, zone_of
+from daemon.planning.recipients import UNKNOWN_ZONE, Person, Zone, load_people, zone_of
 from daemon.planning.sources import Series, series_of
+from daemon.queue.holding import Held, held_columns
+from daemon.rules.answers import Ruling, Skip
+from daemon.rules.judgement import Verdict
 from daemon.sealing.envelope import CannotOpen
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection, Database
@@ -95,13 +98,13 @@ class GoalsAgain:
         for row in rows:
             by_series[row["series_id"]].append(row)
         words: list[tuple[Delivery, Said, Series, str]] = []
-        held: list[tuple[Delivery, Reason, dict[str, Any]]] = []
+        held: list[Held] = []
         async with self._database.acquire() as conn:
             for some in by_series.values():
                 await self._ask(conn, some, deliveries, words, held)
             changed: dict[UUID, Delivery | None] = {d.id: None for d, *_ in held}
             if held:
-                await conn.execute(query("hold_back"), *_held_columns(held), "leased")
+                await conn.execute(query("hold_back"), *held_columns(held), "leased")
                 metrics.REWORDED.labels("skipped").inc(len(held))
             if words:
                 changed |= await _reword(conn, words)
@@ -113,7 +116,7 @@ class GoalsAgain:
         rows: Sequence[asyncpg.Record],
         deliveries: dict[UUID, Delivery],
         words: list[tuple[Delivery, Said, Series, str]],
-        held: list[tuple[Delivery, Reason, dict[str, Any]]],
+        held: list[Held],
     ) -> None:
         """One series' check-ins: what is to be said otherwise, and what is not to be said."""
         series = series_of(rows[0])
@@ -131,12 +134,12 @@ class GoalsAgain:
             now = goals.get((each.contact, each.on), [])
             preference = preferences.get(each.contact)
             if each.person is None or preference is None:
-                held.append((each.delivery, Reason.NOT_WANTED, {"planned": each.kind, "now": "unknown"}))
+                held.append(_held(each.delivery, Reason.NOT_WANTED, {"planned": each.kind, "now": "unknown"}))
                 continue
             try:
                 wanted(preference, now)
             except Unsaid as reason:
-                held.append((each.delivery, _reason(str(reason)), _because(each, now, str(reason))))
+                held.append(_held(each.delivery, _reason(str(reason)), _because(each, now, str(reason))))
                 continue
             if [goal.as_json() for goal in now] != each.because.get("goals"):
                 other.append((each, now))
@@ -166,7 +169,7 @@ class GoalsAgain:
                     said.because["style"] = each.because["style"]
             except (Unsaid, CannotOpen) as reason:
                 if kind.value != each.kind:  # else its figures are a little old, and its words still right
-                    held.append((each.delivery, _reason(kind.value), _because(each, now, str(reason))))
+                    held.append(_held(each.delivery, _reason(kind.value), _because(each, now, str(reason))))
                 continue
             words.append((each.delivery, said, series, each.kind))
 
@@ -175,15 +178,12 @@ def _asked(row: asyncpg.Record, delivery: Delivery, people: dict[UUID, Person], 
     person = people.get(row["contact_id"])
     because = orjson.loads(row["because"])
     on = row["occurrence"].date()
-    # By the clock that it was planned by, so that the same days count.
-    known = because.get("zone")
-    zone = (
-        Zone(known, "given")
-        if known
-        else zone_of(person, on, series.zone)
-        if person
-        else Zone("UTC", "unknown")
-    )
+    if known := because.get("zone"):  # by the clock that it was planned by, so that the same days count
+        zone = Zone(known, "given")
+    elif person is not None:
+        zone = zone_of(person, on, series.zone)
+    else:
+        zone = Zone(UNKNOWN_ZONE, "unknown")
     return _Asked(
         delivery,
         row["contact_id"],
@@ -215,7 +215,11 @@ async def _reword(
             "style": said.style,
             "because": said.because,
             "rulings": [
-                _ruling("reword", None, {"planned": before, "now": said.kind.value, **_done(said.because)})
+                {
+                    "rule": "goals",
+                    "answer": "reword",
+                    "because": {"planned": before, "now": said.kind.value, **_done(said.because)},
+                }
             ],
         }
         for delivery, said, series, before in words
@@ -240,27 +244,10 @@ async def _reword(
     return changed
 
 
-def _held_columns(held: Sequence[tuple[Delivery, Reason, dict[str, Any]]]) -> list[list[object]]:
-    """The arrays of hold_back.sql, by id as all who write deliveries have it."""
-    rows = [
-        (
-            delivery.id,
-            delivery.workspace_id,
-            delivery.lease_token,
-            "skipped",
-            reason.value,
-            f"goals: planned as {because['planned']}, now {because['now']}",
-            None,
-            orjson.dumps([_ruling("skip", reason, because)]).decode(),
-        )
-        for delivery, reason, because in sorted(held, key=lambda each: each[0].id)
-    ]
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def _ruling(answer: str, reason: Reason | None, because: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"rule": "goals", "answer": answer}
-    return found | ({"reason": reason.value} if reason else {}) | {"because": because}
+def _held(delivery: Delivery, reason: Reason, because: dict[str, Any]) -> Held:
+    ruling = Ruling("goals", Skip(reason), because)
+    detail = f"goals: planned as {because['planned']}, now {because['now']}"
+    return delivery, Verdict((ruling,), ruling.answer), detail
 
 
 def _because(asked: _Asked, goals: Sequence[Goal], why: str) -> dict[str, Any]:

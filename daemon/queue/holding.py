@@ -1,4 +1,6 @@
-"""What the rules hold back, as hold_back.sql takes it: from the judge at the lease, from the caps' charge at the mark."""
+"""What the rules hold back, as hold_back.sql takes it: from the judge and the goals at the lease, from the caps' charge
+at the mark.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,12 @@ from daemon.model import Delivery
 from daemon.rules.answers import Allow, Defer
 from daemon.rules.judgement import Verdict
 
+Held = tuple[Delivery, Verdict, str]
+"""A delivery that may not go now, with its verdict and the detail of it."""
 
-def held_columns(held: Iterable[tuple[Delivery, Verdict, str]]) -> list[list[object]]:
-    """The arrays of hold_back.sql for deliveries that may not go now: each with its verdict and the detail of it.
+
+def held_columns(held: Iterable[Held]) -> list[list[object]]:
+    """The arrays of hold_back.sql for deliveries that may not go now.
 
     By id, so that all who write deliveries lock them in one order. There must be at least one.
     """
