@@ -13,7 +13,7 @@ says why, for the receipt (`because`); what is not sent has a `reason`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -23,37 +23,39 @@ from daemon.content.library import load_templates
 from daemon.content.rotation import pick
 from daemon.content.templates import TemplateProblem, TemplateVersion, Text
 from daemon.content.values import Type
-from daemon.model import Channel
 from daemon.planning.goals import Goal, Kind, foremost, kind_of, plain, spans
 from daemon.planning.item_links import keep_links
 from daemon.planning.lessons import Lessons, Place, load_lessons
-from daemon.planning.links import NewLink, text_links, with_links
+from daemon.planning.links import NewLink
 from daemon.planning.recipients import (
     Address,
     Person,
     Zone,
-    channel_of,
     load_people,
-    unreachable,
     variables_of,
     zone_of,
 )
 from daemon.planning.sources import Item, Series
+from daemon.planning.writing import (
+    EXPIRES_AFTER,
+    AccountOf,
+    Unsaid,
+    Used,
+    address_of,
+    carried,
+    load_used,
+    write,
+)
 from daemon.rules.wall_clock import instant
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection
 from daemon.store.sql import query
-
-AccountOf = Callable[[str, Channel], str | None]
-Used = Mapping[UUID, tuple[int, datetime | None]]
 
 USUAL_STYLE = "supportive"
 
 _USUAL = {Kind.MET: "congratulatory", Kind.PARTIAL: "partial", Kind.MISSED: "accountability"}
 _CONGRATULATORY, _ACCOUNTABILITY = "congratulatory", "accountability"
 _PRIORITIES = {_CONGRATULATORY: 2, _ACCOUNTABILITY: 3}
-# What quiet hours hold back goes the next morning; what could not go by then is given up.
-_EXPIRES_AFTER = timedelta(hours=12)
 # A check-in is no longer the latest one when the next is due.
 _LATEST_FOR = timedelta(days=7)
 
@@ -84,10 +86,6 @@ class Said(NamedTuple):
     variables: dict[str, Any]
     links: list[NewLink]  # to be stored
     because: dict[str, Any]
-
-
-class Unsaid(Exception):
-    """There is nothing to say. The text is the reason."""
 
 
 def wanted(preference: Preference, goals: Sequence[Goal]) -> Kind:
@@ -195,23 +193,19 @@ def say(
     version, choices = found
     same = next((choice for choice in choices if choice.id == text), None)
     chosen = same or pick(choices, used, person.id)
-    linked = text_links(version, variables_of(person) | goal_variables(foremost(goals), version), link_base)
+    given = variables_of(person) | goal_variables(foremost(goals), version)
     try:
-        content = version.render(chosen, linked.values, channel=channel)
-        links = linked.said(content)
+        written = write(version, chosen, given, channel=channel, locale=person.locale, link_base=link_base)
     except TemplateProblem as problem:
         raise Unsaid(str(problem)[:200]) from None
-    metadata, given = with_links(content.metadata(), links), linked.values
-    if person.locale:
-        metadata["language"] = person.locale
     return Said(
         kind=kind,
         text=chosen,
         style=chosen.style or style,
-        body=content.body,
-        metadata=metadata,
-        variables={name: given[name] for name in version.variables if name in given},
-        links=links,
+        body=written.body,
+        metadata=written.metadata,
+        variables={name: written.values[name] for name in version.variables if name in written.values},
+        links=written.links,
         because={
             "kind": kind.value,
             "goals": [goal.as_json() for goal in goals],
@@ -297,16 +291,6 @@ async def load_preferences(
     return {row["contact_id"]: Preference(*row.values()) for row in rows}
 
 
-async def load_used(
-    conn: Connection, workspace_id: int, contacts: Sequence[UUID], texts: Iterable[UUID]
-) -> dict[UUID, dict[UUID, tuple[int, datetime | None]]]:
-    """Contact → text → how often it was said to them, and when last."""
-    found: dict[UUID, dict[UUID, tuple[int, datetime | None]]] = {}
-    for row in await conn.fetch(query("texts_used"), workspace_id, contacts, list(texts)):
-        found.setdefault(row["contact_id"], {})[row["text_id"]] = (row["times"], row["last_at"])
-    return found
-
-
 class CheckIns:
     """The source of check-ins. See `sources.Source`."""
 
@@ -349,7 +333,7 @@ class CheckIns:
         goals = await load_goals(conn, series.workspace_id, cases)
         wording = await load_wording(conn, series)
         used = await load_used(conn, series.workspace_id, list(people), wording.texts)
-        open_channels = self._channels(series)
+        channels = carried(self._account_of, series.workspace)
         config = None if self._config is None else self._config()
         lessons = await load_lessons(conn, config, series, list(people), now)
         return [
@@ -359,7 +343,7 @@ class CheckIns:
                 goals.get(case.contact, ()),
                 wording,
                 used.get(case.contact, {}),
-                open_channels,
+                channels,
                 lessons,
             )
             for case in cases
@@ -369,11 +353,6 @@ class CheckIns:
         """Stores the links of what is queued next."""
         await keep_links(conn, self._keys, series, items)
 
-    def _channels(self, series: Series) -> frozenset[str] | None:
-        if self._account_of is None:
-            return None
-        return frozenset(c for c in Channel if self._account_of(series.workspace, c) is not None)
-
     def _item(
         self,
         series: Series,
@@ -381,7 +360,7 @@ class CheckIns:
         goals: Sequence[Goal],
         wording: Wording,
         used: Used,
-        open_channels: frozenset[str] | None,
+        channels: frozenset[str] | None,
         lessons: Lessons,
     ) -> Item:
         wished = instant(case.occurrence, case.zone.name)
@@ -404,7 +383,8 @@ class CheckIns:
             kind = wanted(case.preference, goals)
             item["kind"] = kind.value
             item |= _due(series, wished, lessons.now)
-            address = _address(series, case, category_of(series, kind), open_channels)
+            order = case.preference.channels or series.channels
+            address = address_of(case.person, order, category_of(series, kind), channels)
             if lessons.habits is not None and lessons.now <= wished + series.later:
                 item |= _at_learned_hour(item, series, case, category_of(series, kind), address, lessons)
             style, why = _style(case, kind, address, wording, lessons)
@@ -478,24 +458,11 @@ def _due(series: Series, wished: datetime, now: datetime) -> Item:
     """
     latest = wished + series.later
     if now <= latest:
-        return {"due_at": max(wished, now), "expires_at": latest + _EXPIRES_AFTER}
+        return {"due_at": max(wished, now), "expires_at": latest + EXPIRES_AFTER}
     if series.catch_up == "skip" or (series.catch_up == "latest" and now > wished + _LATEST_FOR):
         raise Unsaid("late")
     latest = now + series.later
-    return {"due_at": now, "earliest": now, "latest": latest, "expires_at": latest + _EXPIRES_AFTER}
-
-
-def _address(series: Series, case: Case, category: str, open_channels: frozenset[str] | None) -> Address:
-    """Where to: by the person's order of channels, else the series', else sms first. Raises `Unsaid`."""
-    order: Sequence[str] = case.preference.channels or series.channels
-    if open_channels is not None:
-        order = [channel for channel in order or list(Channel) if channel in open_channels]
-        if not order:
-            raise Unsaid("no_account")
-    found = channel_of(case.person, order, category)
-    if found is None:
-        raise Unsaid(unreachable(case.person, order, category))
-    return found
+    return {"due_at": now, "earliest": now, "latest": latest, "expires_at": latest + EXPIRES_AFTER}
 
 
 def _fit(text: Text) -> tuple[bool, int]:

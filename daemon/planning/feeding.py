@@ -20,12 +20,14 @@ from daemon.config import Config
 from daemon.content.language import TemplateProblem, compiled
 from daemon.content.library import load_templates
 from daemon.content.templates import Content, TemplateVersion, Text
+from daemon.content.values import look_up
 from daemon.jsonb import read_jsonb
 from daemon.model import Channel
 from daemon.planning.campaigns import Campaign, Variant, choice
-from daemon.planning.links import NewLink, TextLinks, store_links, text_links, with_links
+from daemon.planning.links import NewLink, TextLinks, store_links, with_links
 from daemon.planning.simulation import Proposed, simulate
 from daemon.planning.sources import Item
+from daemon.planning.writing import write
 from daemon.rules.answers import Allow, Defer
 from daemon.rules.judgement import Verdict
 from daemon.sealing.envelope import CannotOpen
@@ -262,8 +264,8 @@ def _say(
 ) -> dict[str, Any]:
     """What a member is told: the fields of an item, with its `links`. Raises `TemplateProblem`."""
     known = _known(campaign, row)
-    language = {"language": row["locale"]} if row["locale"] else {}
     if variant.template is None:
+        language = {"language": row["locale"]} if row["locale"] else {}
         linked = TextLinks(link_base, _names(variant), known)
         content = _plain(variant, linked.values)
         links = linked.said(content)
@@ -276,16 +278,14 @@ def _say(
     if version is None:
         raise TemplateProblem(f"{variant.template} is no live template of this workspace")
     text = _text(campaign, version, variant, row)
-    linked = text_links(version, known, link_base)
-    content = version.render(text, linked.values, channel=row["channel"])
-    links, known = linked.said(content), dict(linked.values)
+    written = write(version, text, known, channel=row["channel"], locale=row["locale"], link_base=link_base)
     return {
-        "body": content.body,
+        "body": written.body,
         "template": text.template,
         "text_id": str(text.id),
-        "variables": {name: known[name] for name in version.variables if name in known},
-        "metadata": with_links(content.metadata(), links) | language,
-        "links": links,
+        "variables": {name: written.values[name] for name in version.variables if name in written.values},
+        "metadata": written.metadata,
+        "links": written.links,
     }
 
 
@@ -313,20 +313,11 @@ def _filled(source: str, known: Mapping[str, Any]) -> str:
     text = compiled(source)
     values = {}
     for name in text.names:
-        value = known.get(name)
-        if value is None:
-            value = _inside(known, name)
+        value = look_up(known, name)
         if value is None or isinstance(value, dict | list) or value == "":
             raise TemplateProblem(f"variables.{name}: is missing; the text needs it")
         values[name] = value
     return text.render(values)
-
-
-def _inside(known: Mapping[str, Any], name: str) -> Any:
-    found: Any = known
-    for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
 
 
 def _known(campaign: Campaign, row: asyncpg.Record) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from daemon.config import Config
-from daemon.planning.check_ins import AccountOf, CheckIns
+from daemon.planning.check_ins import CheckIns
 from daemon.planning.reminders import Reminders
 from daemon.planning.sources import Source
+from daemon.planning.writing import AccountOf
 from daemon.sealing.keys import DataKeys
 
 

@@ -18,22 +18,28 @@ from daemon.content.library import load_templates
 from daemon.content.rotation import pick
 from daemon.content.templates import TemplateProblem, TemplateVersion
 from daemon.jsonb import read_jsonb
-from daemon.model import Channel
 from daemon.planning.catching_up import Slot, slots
 from daemon.planning.item_links import keep_links
-from daemon.planning.links import text_links, with_links
 from daemon.planning.recipients import (
     Person,
     Zone,
-    channel_of,
     load_people,
-    unreachable,
     variables_of,
     zone_of,
 )
 from daemon.planning.recurrence import Recurrence, recurrence
 from daemon.planning.rrule import RuleProblem, parse_rule
 from daemon.planning.sources import Item, Series
+from daemon.planning.writing import (
+    EXPIRES_AFTER,
+    AccountOf,
+    Unsaid,
+    Used,
+    address_of,
+    carried,
+    load_used,
+    write,
+)
 from daemon.rules.wall_clock import instant, local
 from daemon.sealing.keys import DataKeys
 from daemon.store.database import Connection
@@ -42,15 +48,9 @@ from daemon.store.sql import query
 log = structlog.get_logger(__name__)
 
 KIND = "reminder"
-EXPIRES_AFTER = timedelta(hours=12)
-"""After its tolerance: for quiet hours and other waiting."""
-
 _DAY = timedelta(days=1)
 _LOOKS_AHEAD = 366 * _DAY
 """Up to how many days later a newer missed occurrence is looked for."""
-
-AccountOf = Callable[[str, Channel], str | None]
-Used = Mapping[UUID, tuple[int, datetime | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,6 @@ class Terms:
     begins_at: datetime | None  # instead of the series'
     ends_on: date | None
     since: datetime  # aware: what was before it is not caught up
-
-
-class Unsaid(Exception):
-    """There is nothing to send. The text is the reason."""
 
 
 class Calendar:
@@ -159,7 +155,7 @@ class Reminders:
         name = series.templates.get(KIND, "")
         version = (await load_templates(conn, series.workspace_id, [name])).get(name)
         base = None if self._config is None else self._config().web.link_base
-        writer = Writer(series, version, self._channels(series), base)
+        writer = Writer(series, version, carried(self._account_of, series.workspace), base)
         used = await _load_used(conn, series.workspace_id, ids, version)
         items = []
         for terms in (each for each in wanted if each.contact in people):
@@ -175,12 +171,6 @@ class Reminders:
         """Stores the links of what is queued next."""
         await keep_links(conn, self._keys, series, items)
 
-    def _channels(self, series: Series) -> Sequence[str]:
-        order = series.channels or list(Channel)
-        if self._account_of is None:
-            return order
-        return [each for each in order if self._account_of(series.workspace, Channel(each)) is not None]
-
 
 class Writer:
     """Writes what one series says to one person."""
@@ -189,12 +179,10 @@ class Writer:
         self,
         series: Series,
         version: TemplateVersion | None,
-        channels: Sequence[str],
+        channels: frozenset[str] | None,
         link_base: str | None = None,
     ) -> None:
-        """`channels`: in the order in which they are tried, those that are carried. `link_base`: what links begin
-        with.
-        """
+        """`channels`: those that are carried (None: any). `link_base`: what links begin with."""
         self._series = series
         self._version = version
         self._channels = channels
@@ -239,35 +227,34 @@ class Writer:
         """Where to and in which words. Raises `Unsaid`."""
         if self._version is None:
             raise Unsaid(f"template: {self._series.templates.get(KIND, '')} is no live template with a text")
-        if not self._channels:
-            raise Unsaid("no_account")
-        address = channel_of(person, self._channels, self._category)
-        if address is None:
-            raise Unsaid(unreachable(person, self._channels, self._category))
+        address = address_of(person, self._series.channels, self._category, self._channels)
         choices = self._version.choices(address.channel, person.locale)
         if not choices:
             raise Unsaid(f"template: {self._version.name} has no text for {address.channel}")
         text = pick(choices, used, person.id)
-        linked = text_links(self._version, {**variables_of(person), **terms.variables}, self._link_base)
+        given = {**variables_of(person), **terms.variables}
         try:
-            content = self._version.render(text, linked.values, channel=address.channel)
-            links = linked.said(content)
+            written = write(
+                self._version,
+                text,
+                given,
+                channel=address.channel,
+                locale=person.locale,
+                link_base=self._link_base,
+            )
         except TemplateProblem as problem:
             raise Unsaid(str(problem)) from None
-        metadata = with_links(content.metadata(), links)
-        if person.locale:
-            metadata["language"] = person.locale
         return {
             "channel": address.channel.value,
             "to": address.to,
-            "body": content.body,
+            "body": written.body,
             "category": self._category,
             "priority": self._series.priority or 2,
             "template": text.template,
             "text_id": str(text.id),
-            "variables": _declared(self._version, linked.values),
-            "metadata": metadata,
-            "links": links,
+            "variables": _declared(self._version, written.values),
+            "metadata": written.metadata,
+            "links": written.links,
         }
 
 
@@ -284,11 +271,7 @@ async def _load_used(
     places = [(text.channel, text.language, text.style) for text in version.texts] if version else []
     if version is None or len(set(places)) == len(places):
         return {}
-    found: dict[UUID, dict[UUID, tuple[int, datetime | None]]] = {}
-    texts = [text.id for text in version.texts]
-    for row in await conn.fetch(query("texts_used"), workspace_id, contacts, texts):
-        found.setdefault(row["contact_id"], {})[row["text_id"]] = (row["times"], row["last_at"])
-    return found
+    return await load_used(conn, workspace_id, contacts, [text.id for text in version.texts])
 
 
 def _terms(row: Any) -> Terms:

@@ -21,12 +21,10 @@ from daemon import metrics
 from daemon.model import Delivery, Reason
 from daemon.planning.check_ins import (
     Said,
-    Unsaid,
     category_of,
     chosen_style,
     load_goals,
     load_preferences,
-    load_used,
     load_wording,
     say,
     wanted,
@@ -35,6 +33,7 @@ from daemon.planning.goals import Goal, kind_of
 from daemon.planning.links import store_links
 from daemon.planning.recipients import UNKNOWN_ZONE, Person, Zone, load_people, zone_of
 from daemon.planning.sources import Series, series_of
+from daemon.planning.writing import Unsaid, load_used
 from daemon.queue.holding import Held, held_columns
 from daemon.rules.answers import Ruling, Skip
 from daemon.rules.judgement import Verdict
