@@ -1331,6 +1331,16 @@ as $$
       '{monday,tuesday,wednesday,thursday,friday,saturday,sunday}'::text[], lower(btrim(day)))::smallint end
 $$;
 
+-- What is wrong with an order of channels; null where nothing is, or none is given.
+create function duly.channels_problem(channels text[]) returns text
+language sql immutable parallel safe
+as $$
+  select 'channels: must be some of sms, whatsapp, rcs, telegram, email, push, in_app, in the order in which they are tried'
+  where cardinality(channels) > 7 or exists (
+    select from unnest(channels) c (name)
+    where c.name is null or c.name not in ('sms', 'whatsapp', 'rcs', 'telegram', 'email', 'push', 'in_app'))
+$$;
+
 -- Writes how somebody wants to be written to; null leaves a field as it is, and priority 0 leaves it to the kind. Their
 -- time zone and the most a week stand with the contact (duly.put_contact). Raises 22023 with "field: what is wrong".
 create function duly.set_preference(
@@ -1353,10 +1363,7 @@ declare
       'style: must be 1 to 40 small letters, digits, - and _, such as supportive, snarky or chaotic'
     when priority not between 0 and 3 then
       format('priority: %s is none of 1 (high, a coach), 2 (normal), 3 (bulk), 0 (by the kind of message)', priority)
-    when cardinality(channels) > 7 or exists (
-      select from unnest(channels) c (name)
-      where c.name is null or c.name not in ('sms', 'whatsapp', 'rcs', 'telegram', 'email', 'push', 'in_app')) then
-      'channels: must be some of sms, whatsapp, rcs, telegram, email, push, in_app, in the order in which they are tried'
+    when duly.channels_problem(channels) is not null then duly.channels_problem(channels)
   end;
 begin
   if problem is not null then
@@ -1589,10 +1596,7 @@ declare
       'category: must be 1 to 40 small letters, digits and underscores, such as accountability'
     when priority not between 0 and 3 then
       format('priority: %s is none of 1 (high), 2 (normal), 3 (bulk), 0 (by the kind of message)', priority)
-    when cardinality(channels) > 7 or exists (
-      select from unnest(channels) c (name)
-      where c.name is null or c.name not in ('sms', 'whatsapp', 'rcs', 'telegram', 'email', 'push', 'in_app')) then
-      'channels: must be some of sms, whatsapp, rcs, telegram, email, push, in_app, in the order in which they are tried'
+    when duly.channels_problem(channels) is not null then duly.channels_problem(channels)
     when catch_up not in ('skip', 'latest', 'all') then format('catch_up: %L is none of skip, latest, all', left(catch_up, 40))
     when not (earlier between '0' and '7 days') then 'earlier: must be from 0 to 7 days'
     when not (later between '0' and '7 days') then 'later: must be from 0 to 7 days'

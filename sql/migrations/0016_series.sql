@@ -204,10 +204,7 @@ begin
     when category is not null and (category !~ '^[a-z][a-z0-9_]{0,39}$' or duly.category_problem(category) is not null) then
       'category: must be 1 to 40 small letters, digits and underscores, such as transactional'
     when priority not between 1 and 3 then format('priority: %s is none of 1 (high), 2 (normal), 3 (bulk)', priority)
-    when cardinality(channels) > 7 or exists (
-      select from unnest(channels) c (name)
-      where c.name is null or c.name not in ('sms', 'whatsapp', 'rcs', 'telegram', 'email', 'push', 'in_app')) then
-      'channels: must be some of sms, whatsapp, rcs, telegram, email, push, in_app, in the order in which they are tried'
+    when duly.channels_problem(channels) is not null then duly.channels_problem(channels)
   end;
   if problem is not null then
     raise exception '%', problem using errcode = '22023';
