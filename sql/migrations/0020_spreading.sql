@@ -23,6 +23,29 @@ as $$
     and (planned.source <> 'campaign' or planned.earliest < planned.latest)
 $$;
 
+-- What may be spread in some lanes: each delivery with all that counts for its place. `place_length`: of how many
+-- characters of a number its place is told, where the contact's zone is not known; 0 where no rule asks for it.
+create function duly.spreadable(workspaces integer[], channels text[], place_length integer)
+returns table (
+  workspace_id integer, channel text, priority smallint, category text, time_zone text, place text, segments smallint,
+  wished_at timestamptz, earliest timestamptz, latest timestamptz, expires_at timestamptz,
+  id uuid, "to" text, due_at timestamptz, spread boolean)
+language sql stable
+as $$
+  select d.workspace_id, d.channel::text, d.priority, m.category, c.time_zone,
+         case when place_length > 0 then left(d."to", place_length) end, d.segments, p.wished_at,
+         coalesce(p.earliest, p.wished_at), coalesce(p.latest, p.wished_at), d.expires_at,
+         d.id, d."to", d.due_at, p.spread_at is not null
+  from unnest(workspaces, channels) as lane (workspace_id, channel)
+  join duly.delivery_row d
+    on d.workspace_id = lane.workspace_id and d.channel = lane.channel::duly.channel and d.state = 'queued'
+  join duly.planned p on p.delivery_id = d.id and p.workspace_id = d.workspace_id
+  join duly.message m on m.id = d.message_id and m.workspace_id = d.workspace_id
+  left join duly.contact c on c.id = p.contact_id and c.workspace_id = p.workspace_id
+  where duly.may_be_spread(d, p) and d.due_at < 'infinity'
+$$;
+
 revoke all on all functions in schema duly from public;
-grant execute on function duly.may_be_spread(duly.delivery_row, duly.planned) to duly_daemon;
+grant execute on function
+  duly.may_be_spread(duly.delivery_row, duly.planned), duly.spreadable(integer[], text[], integer) to duly_daemon;
 grant select, insert, update on duly.spreading to duly_daemon;
