@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -145,3 +145,13 @@ def parse_time(option: str, text: str | None) -> datetime | None:
     if moment.tzinfo is None:
         fail(f"{option}: {text!r} has no zone: add one, such as +01:00 or Z", 2)
     return moment
+
+
+def parse_day(option: str, text: str | None) -> date | None:
+    """An option's day, or the end of the command where it is none."""
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        fail(f"{option}: {text!r} is not a day such as 2026-11-29", 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from daemon.cli.common import (
     configuration,
     connected,
     fail,
+    parse_day,
     parse_time,
     print_json,
     register,
@@ -62,8 +62,8 @@ def set_(
         _number("--target", target),
         unit,
         period and period.value,
-        _day("--begins", begins),
-        _day("--ends", ends),
+        parse_day("--begins", begins),
+        parse_day("--ends", ends),
     )
     _call(config, workspace, "set_goal", contact, goal, *given)
     _show(config, workspace, contact, json=json)
@@ -240,12 +240,3 @@ def _number(option: str, text: str | None) -> Decimal | None:
     if not number.is_finite() or abs(number.adjusted()) > 15 or len(text) > 30:
         fail(f"{option}: {text!r} is not a number below 1e12", 2)
     return number
-
-
-def _day(option: str, text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        fail(f"{option}: {text!r} is not a day such as 2026-11-29", 2)

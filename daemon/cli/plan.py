@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from datetime import date
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +15,7 @@ from daemon.cli.common import (
     configuration,
     fail,
     opened,
+    parse_day,
     print_json,
     run_async,
     table,
@@ -53,7 +53,7 @@ def plan(
     Several may do it at once. Exit status 1 if a series could not be planned.
     """
     settings = configuration(config)
-    only = Only(workspace, _date(on))
+    only = Only(workspace, parse_day("--date", on))
     if dry_run and only.on_date is None:
         fail("--dry-run: say for which day, with --date", 2)
     if status and dry_run:
@@ -123,15 +123,6 @@ def _teller() -> Callable[[Progress], None]:
             )
 
     return tell
-
-
-def _date(text: str | None) -> date | None:
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        fail(f"--date: {text!r} is not a day such as 2026-11-29", 2)
 
 
 def _written(found: dict[str, Any]) -> str:
