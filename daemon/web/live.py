@@ -25,6 +25,8 @@ _OUTAGE_PAUSE_SECONDS = 2.0
 _HEARTBEAT_SECONDS = 15.0
 # A watcher that takes nothing for so long is gone.
 _WRITE_SECONDS = 10.0
+# A page waits so long for a new answer; then it shows the last one.
+_PATIENCE_SECONDS = 0.5
 
 
 class Paced(Generic[T]):
@@ -69,6 +71,38 @@ class Paced(Generic[T]):
             now = self._monotonic()
             pause = max(_TICK_SECONDS, (now - began) * self._pause_factor)
             self._due = now + (_OUTAGE_PAUSE_SECONDS if outage else pause)
+
+
+class Beside(Generic[T]):
+    """A question that takes long, asked beside the page: once at a time, no oftener than it costs."""
+
+    def __init__(self, name: str, ask: Callable[[], Awaitable[T]], *, pause_factor: float) -> None:
+        """`name`: of its task; `pause_factor`: see `Paced`."""
+        self._name = name
+        self._paced = Paced(ask, pause_factor=pause_factor)
+        self._asking: asyncio.Task[T] | None = None
+        self._last: tuple[T | None, str | None] = (None, None)
+
+    async def look(self) -> tuple[T | None, str | None]:
+        """The last answer, after a short wait for a newer one; or None and why the database gave none."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._paced.get(), name=self._name)
+        asking = self._asking
+        await asyncio.wait([asking], timeout=_PATIENCE_SECONDS)
+        if asking.done() and self._asking is asking:
+            self._asking = None
+            try:
+                self._last = asking.result(), None
+            except DatabaseDown as error:
+                self._last = None, str(error)
+        return self._last
+
+    async def close(self) -> None:
+        """Ends what is under way."""
+        asking, self._asking = self._asking, None
+        if asking is not None:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
 
 
 class Live:

@@ -11,11 +11,8 @@ from daemon.planning.forecast import Forecast, Known, forecast
 from daemon.planning.looking import look
 from daemon.queue.dispatcher import Dispatcher
 from daemon.store import overview
-from daemon.store.database import Database, DatabaseDown
-from daemon.web.live import Paced
-
-# A page waits so long for a new forecast; then it shows the last one, whose times hold.
-_PATIENCE_SECONDS = 0.5
+from daemon.store.database import Database
+from daemon.web.live import Beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,31 +37,16 @@ class Futures:
         self._config = config
         self._dispatcher = dispatcher
         self._sent: Mapping[tuple[str, str | None], Sequence[int]] = {}
-        self._paced = Paced(self._ask, pause_factor=pause_factor)
-        self._asking: asyncio.Task[Forecast] | None = None
-        self._last = Future()
+        self._beside = Beside("forecast", self._ask, pause_factor=pause_factor)
 
     async def look(self, sent: Mapping[tuple[str, str | None], Sequence[int]]) -> Future:
         """`sent`: see `Known`."""
         self._sent = sent
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._paced.get(), name="forecast")
-        asking = self._asking
-        await asyncio.wait([asking], timeout=_PATIENCE_SECONDS)
-        if asking.done() and self._asking is asking:
-            self._asking = None
-            try:
-                self._last = Future(asking.result())
-            except DatabaseDown as error:
-                self._last = Future(problem=str(error))
-        return self._last
+        return Future(*await self._beside.look())
 
     async def close(self) -> None:
         """Ends what is under way."""
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+        await self._beside.close()
 
     async def _ask(self) -> Forecast:
         async with overview.reading(self._database) as conn:

@@ -16,15 +16,13 @@ from daemon.model import Channel
 from daemon.planning.openings import planned_per_hour
 from daemon.planning.spread_chart import SLOT_SECONDS, Bar, chart, peak
 from daemon.store import overview
-from daemon.store.database import Database, DatabaseDown
-from daemon.web.live import Paced
+from daemon.store.database import Database
+from daemon.web.live import Beside
 
 # Fewer wanted within a quarter of an hour are no rush.
 LEAST = 10
 HEIGHT = 180  # pixels, down to the line of the hours
 _HEADROOM = 6  # of them, above the highest bar
-# A page waits so long for newer figures; then it shows the last ones.
-_PATIENCE_SECONDS = 0.5
 _AROUND = timedelta(hours=12)
 _COARSE_SECONDS = 900
 _FINE_UNTIL = timedelta(hours=2)
@@ -110,33 +108,19 @@ class Rushes:
     def __init__(self, database: Database, config: Callable[[], Config], pause_factor: float) -> None:
         self._database = database
         self._config = config
-        # A tuple, since "there is none" is an answer, too.
-        self._paced: Paced[tuple[Rush | None]] = Paced(self._ask, pause_factor=pause_factor)
-        self._asking: asyncio.Task[tuple[Rush | None]] | None = None
-        self._last: Rush | None = None
+        self._beside = Beside("rush", self._ask, pause_factor=pause_factor)
 
     async def look(self) -> Rush | None:
         """The busiest, as it was when last seen; None where little is planned, or where nobody can say."""
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._paced.get(), name="rush")
-        asking = self._asking
-        await asyncio.wait([asking], timeout=_PATIENCE_SECONDS)
-        if asking.done() and self._asking is asking:
-            self._asking = None
-            try:
-                (self._last,) = asking.result()
-            except DatabaseDown:
-                self._last = None
-        return self._last
+        found, _ = await self._beside.look()
+        return found[0] if found is not None else None
 
     async def close(self) -> None:
         """Ends what is under way."""
-        asking, self._asking = self._asking, None
-        if asking is not None:
-            asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+        await self._beside.close()
 
     async def _ask(self) -> tuple[Rush | None]:
+        """As a tuple, since "there is none" is an answer, too."""
         async with overview.reading(self._database) as conn:
             at = await peak(conn, LEAST)
             bars = [] if at is None else await chart(conn, at - _AROUND, at + _AROUND)
